@@ -1,0 +1,37 @@
+# Each target sets up what it needs: a virtual environment in .venv with the
+# package (editable) and its tools. PYTHON names the interpreter to build it from.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ROOMS := statemachine store projections diagrams basebackup primary replica cli src
+
+# The rooms lie at the top level but are imported as bootledger.<room>; without
+# the working directory on sys.path a bare `import store` fails, as it should.
+export PYTHONSAFEPATH := 1
+
+.PHONY: demo test check format clean
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+demo: $(VENV)/installed
+	$(BIN)/bootledger demo
+
+check: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,114 @@
+"""What a bootstrap needs from the other side (`Source`) and from the database (`Applier`).
+
+Both are promises in prose; anything that keeps them can be replicated from, or to. Errors decide
+what happens next: `Unavailable` suspends the bootstrap and it goes on later, `SnapshotLost` and
+`LogWindowLost` lead to a new generation, `Corrupted` and `Refused` stop it for a person to look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+class SourceIdentity(NamedTuple):
+    """Which database this is: an id that never changes, and the timeline that it is on."""
+
+    database_id: str
+    timeline: int
+
+
+class Change(NamedTuple):
+    """One change of the database: `value` is None where the key was deleted."""
+
+    lsn: int
+    key: bytes
+    value: bytes | None
+
+
+class Pin(NamedTuple):
+    """A base backup that the source keeps under `token` until it is released.
+
+    It holds exactly the changes up to `lsn`. `manifest_digest` is the hex root digest of its
+    manifest.
+    """
+
+    token: str
+    timeline: int
+    lsn: int
+    size_bytes: int
+    manifest_size_bytes: int
+    manifest_digest: str
+
+
+class Source(Protocol):
+    """The side that is copied from. Every method may raise `SourceUnavailable`."""
+
+    def identity(self) -> SourceIdentity:
+        """Return which database this is."""
+
+    def last_lsn(self) -> int:
+        """Return the LSN of the newest change, 0 before the first."""
+
+    def pin(self, intent_id: str, generation: int) -> Pin:
+        """Publish a base backup for this intent and generation, or return the one that exists.
+
+        When this returns, the backup is durable at the source and stays until `release`. The
+        source is free to share one backup between intents.
+        """
+
+    def read_manifest(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Return that part of the encoded manifest. Raises `SnapshotLost` if the token is gone."""
+
+    def read_chunk(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Return that part of the base backup. Raises `SnapshotLost` if the token is gone.
+
+        The bytes are not trusted: the caller checks them against the manifest.
+        """
+
+    def changes(self, after_lsn: int, limit: int) -> Sequence[Change]:
+        """Return up to `limit` changes after an LSN, in order, without gaps; none at the end.
+
+        Fewer than `limit` may come although there are more (large values). Raises `LogWindowLost`
+        if the next change is no longer kept.
+        """
+
+    def release(self, token: str) -> None:
+        """Say that the base backup is not needed any more. Harmless when repeated."""
+
+    def close(self) -> None:
+        """Give the source back."""
+
+
+class Applier(Protocol):
+    """The database that is brought up to date, in one generation's directory."""
+
+    def identity(self) -> SourceIdentity:
+        """Return which database this is a copy of."""
+
+    def applied_lsn(self) -> int:
+        """Return the LSN up to which changes are durably applied. Writes nothing."""
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Apply the changes and advance the applied LSN, in one transaction: exactly once.
+
+        Durable when this returns. Changes at or below the applied LSN are skipped. Raises
+        `DivergedHistory` if a change is missing in between; nothing was applied then.
+        """
+
+    def record_count(self) -> int:
+        """Return how many records the database holds."""
+
+    def close(self) -> None:
+        """Give the database back. Everything applied is durable already."""
+
+
+class OpenApplier(Protocol):
+    """Opens the database of a generation, restored from a base backup or in service."""
+
+    def __call__(self, directory: Path, /) -> Applier:
+        """Return the applier. Changes nothing on disk that a manifest covers.
+
+        Raises `Corrupted` if the files are not a sound database of the expected kind.
+        """

@@ -1,0 +1,306 @@
+"""The one door to the file system, and the named points at which a simulation may cut the power.
+
+Everything that bootledger writes outside of LMDB goes through a `Files`. Each durable step passes
+`point` before and after, by name (`chunk.synced`, `current.renamed`). In production `point` does
+nothing. A simulation passes a subclass that "dies" at a point; from then on every point raises, so
+nothing can be written by the dead, not even by a `finally`.
+
+"Durable" means: survives the loss of power on a local file system that honours fsync.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING, Self
+
+from bootledger.errors import OutOfSpace, ReadOnly, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LOCK_POLL_S = 0.005
+
+
+class LockHeld(Unavailable):
+    """Somebody else holds the lock; `holder` is what they wrote into it (a pid, usually)."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(f"{path} is locked by {holder or 'another process'}")
+        self.holder = holder
+
+
+class Files:
+    """File operations with named points. Stateless; one instance serves a whole process."""
+
+    def point(self, name: str) -> None:
+        """Do nothing: the hook of crash simulations. `name` says what has just become true."""
+
+    def make_directory(self, path: Path) -> None:
+        """Create `path` if it is missing. Durable when this returns; the parent must exist."""
+        with translated(path):
+            self.point("directory.making")
+            path.mkdir(exist_ok=True)
+            self.sync_directory(path.parent)
+
+    def sync_directory(self, path: Path) -> None:
+        """Make the names in directory `path` durable."""
+        with translated(path):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def replace(self, path: Path, data: bytes, *, name: str) -> None:
+        """Make `path` hold exactly `data`, in one step.
+
+        At any moment a reader, and a machine that lost power, finds the old content or the new one,
+        whole. Durable when this returns. Passes `NAME.writing`, `NAME.written`, `NAME.renamed` and
+        `NAME.synced`.
+        """
+        temporary = path.with_name(f".{path.name}.tmp")
+        with translated(path):
+            self.point(f"{name}.writing")
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+            try:
+                write_all(fd, data, 0)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            self.point(f"{name}.written")
+            temporary.replace(path)
+            self.point(f"{name}.renamed")
+            self.sync_directory(path.parent)
+            self.point(f"{name}.synced")
+
+    def open(self, path: Path, *, size_bytes: int | None = None) -> OpenFile:
+        """Open `path` for reading and writing at any offset.
+
+        With `size_bytes` the file is created if it is missing and its blocks are allocated, so that
+        a full disk shows now and not at the last byte; its name is durable when this returns.
+        Raises `OutOfSpace` if there is no room, and leaves no file behind then.
+        """
+        with translated(path):
+            if size_bytes is None:
+                return OpenFile(self, path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+            self.point("file.creating")
+            existed = path.exists()
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            try:
+                _allocate(fd, size_bytes)
+                os.fsync(fd)
+            except OSError:
+                os.close(fd)
+                if not existed:
+                    path.unlink(missing_ok=True)
+                raise
+            self.sync_directory(path.parent)
+            self.point("file.created")
+            return OpenFile(self, path, fd)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file or a whole directory if it is there. Durable when this returns."""
+        with translated(path):
+            self.point("remove.starting")
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            self.sync_directory(path.parent)
+
+    def lock(self, path: Path) -> FileLock:
+        """Return the lock that lives at `path`, not yet taken."""
+        return FileLock(path)
+
+
+class OpenFile:
+    """A file that is read and written at offsets. Close it, or use it as a context manager."""
+
+    def __init__(self, files: Files, path: Path, fd: int) -> None:
+        self._files = files
+        self.path = path
+        self._fd = fd
+
+    def write_at(self, offset_bytes: int, data: bytes | memoryview) -> None:
+        """Write all of `data`; durable only after `sync`."""
+        with translated(self.path):
+            write_all(self._fd, data, offset_bytes)
+
+    def read_at(self, offset_bytes: int, length_bytes: int) -> bytes:
+        """Return up to `length_bytes` bytes; fewer only at the end of the file."""
+        with translated(self.path):
+            return os.pread(self._fd, length_bytes, offset_bytes)
+
+    def sync(self) -> None:
+        """Make everything written so far durable."""
+        with translated(self.path):
+            os.fdatasync(self._fd)
+
+    def size_bytes(self) -> int:
+        """Return the size of the file."""
+        return os.fstat(self._fd).st_size
+
+    def written(self, start_bytes: int, end_bytes: int) -> Iterator[tuple[int, int]]:
+        """Yield the half-open ranges between the bounds that hold data, skipping allocated holes.
+
+        A file system without `SEEK_DATA` reports the whole range as data.
+        """
+        while start_bytes < end_bytes:
+            try:
+                start = os.lseek(self._fd, start_bytes, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # no data after this offset
+                    return
+                raise
+            if start >= end_bytes:
+                return
+            end = min(os.lseek(self._fd, start, os.SEEK_HOLE), end_bytes)
+            yield start, end
+            start_bytes = end
+
+    def close(self) -> None:
+        """Close the file; what was not synced may be lost with the power."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class FileLock:
+    """An exclusive lock on a file, held by this process until it is released or the process dies.
+
+    The operating system lets go of it at any kind of death. The holder's words (its pid, unless
+    told otherwise) stand in the file for those who wait. Not inherited by programs that this one
+    starts; a forked child shares it, so take it after forking.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._fd >= 0
+
+    def acquire(self, *, wait_s: float = 0.0, words: str = "") -> Self:
+        """Take the lock, waiting up to `wait_s` seconds.
+
+        Raises `LockHeld` with the holder's words if somebody else has it that long, `ReadOnly` if
+        the lock file cannot be made.
+        """
+        deadline = time.monotonic() + wait_s
+        while not self._try():
+            if time.monotonic() >= deadline:
+                raise LockHeld(self.path, self.holder())
+            time.sleep(_LOCK_POLL_S)
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, (words or f"pid {os.getpid()}").encode(), 0)
+        return self
+
+    def _try(self) -> bool:
+        with translated(self.path):
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between open and flock the last holder may have removed the file: a lock on a file
+            # without a name keeps nobody out.
+            if os.path.samestat(os.fstat(fd), self.path.stat()):
+                self._fd, fd = fd, -1
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        return self.held
+
+    def holder(self) -> str:
+        """Return the words of whoever holds it, or held it last."""
+        try:
+            return self.path.read_text(errors="replace")[:200]
+        except OSError:
+            return ""
+
+    def release(self, *, remove: bool = False) -> None:
+        """Let go, and with `remove` take the lock file away as well. Harmless when not held."""
+        if self._fd >= 0:
+            if remove:
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a live process holds the lock at `path`. Takes nothing, waits for nothing."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about `path` into errors sorted by who must act."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutOfSpace(
+                f"no room left for {path}: {error}", hint="free some space and start again"
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise ReadOnly(
+                f"cannot write {path}: {error}", hint="check the mount and the permissions"
+            ) from error
+        raise Unavailable(f"input/output on {path} failed: {error}") from error
+
+
+def write_all(fd: int, data: bytes | memoryview, offset_bytes: int) -> None:
+    """Write all of `data` at the offset, however many calls that takes."""
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, offset_bytes)
+        view = view[count:]
+        offset_bytes += count
+
+
+def _allocate(fd: int, size_bytes: int) -> None:
+    if os.fstat(fd).st_size > size_bytes:
+        os.ftruncate(fd, size_bytes)
+    if not size_bytes:
+        return
+    try:
+        os.posix_fallocate(fd, 0, size_bytes)
+    except OSError as error:
+        # Some file systems cannot allocate ahead; they get a sparse file of the right size.
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        os.ftruncate(fd, size_bytes)
+    except AttributeError:  # macOS has no posix_fallocate
+        os.ftruncate(fd, size_bytes)

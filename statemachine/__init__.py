@@ -1,0 +1,11 @@
+"""The state machine of a bootstrap: pure values and one table.
+
+- `events`: what can happen, as frozen values
+- `ranges`, `progress`: what is true, as a value, and its bookkeeping
+- `table`: what may happen and where it leads (legality lives there and nowhere else)
+- `fold`: replay, from events to progress
+- `plan`: what to do next, from progress
+- `live`: the table at work on `transitions`
+
+Nothing in this room has a clock, a disk or randomness; they are passed in.
+"""

@@ -1,0 +1,8 @@
+"""Where events are kept: a port in prose, a codec, and adapters chosen by name.
+
+- `port`: the promise
+- `codec`: one event as one checksummed frame
+- `memory`: the reference adapter
+- `lmdb`: the durable adapter
+- `contract`: checks that any adapter keeps the promise
+"""

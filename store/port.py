@@ -1,0 +1,149 @@
+"""The event store as a promise: what holds when a call returns, in which order, and who owns what.
+
+Two adapters keep it: `bootledger.store.memory` (the reference, forgets at exit) and
+`bootledger.store.lmdb` (durable). `bootledger.store.contract` checks any adapter against it.
+
+The words
+---------
+*Position*: where an event stands in the whole ledger, from 1 up, without gaps; order is position.
+*Version*: the how-manieth event of its own intent it is, from 1 up, without gaps.
+*Head*: the fold of one intent's events as opaque bytes. The caller folds; the store keeps the
+bytes next to the last event and never looks inside.
+*Unfinished*: begun, and neither completed nor aborted. Kept as an index, so that asking for it does
+not read history.
+
+The promise
+-----------
+Atomicity: `append` writes all events of a batch, their heads and the index of unfinished intents in
+one transaction, or nothing. Order: a batch gets consecutive positions in its own order. Durability:
+when `append` returns, the batch survives the death of the process and the loss of power (the memory
+adapter: neither). Conflict: if any expectation does not hold, `IntentConflict` is raised and nothing
+was written. Unknown outcome: if `append` raises any `Unavailable`, the batch may or may not be there,
+whole; read the heads before writing on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from bootledger.statemachine.events import Event
+
+
+class Append(NamedTuple):
+    """One event to append: `intent_id` must be at `expected_version` (0: it must not exist yet).
+
+    `head` is the fold after the event.
+    """
+
+    intent_id: UUID
+    expected_version: int
+    event: Event
+    head: bytes
+
+
+class Recorded(NamedTuple):
+    """One event as it stands in the ledger."""
+
+    position: int
+    intent_id: UUID
+    version: int
+    event: Event
+
+
+class Head(NamedTuple):
+    """The end of one intent's history: its last position and version, and the fold as bytes."""
+
+    intent_id: UUID
+    node_id: str
+    version: int
+    position: int
+    data: bytes
+
+
+class NodeExpectation(NamedTuple):
+    """The caller's belief that exactly these intents of the node are unfinished."""
+
+    node_id: str
+    unfinished: frozenset[UUID]
+
+
+class SavedProjection(NamedTuple):
+    """A projection's state after the event at `position` (0: before the first)."""
+
+    position: int
+    state: bytes
+
+
+class Claim(Protocol):
+    """A live process's hold on an intent. The operating system releases it at any kind of death."""
+
+    def release(self) -> None:
+        """Let go. Harmless when repeated."""
+
+
+class EventStore(Protocol):
+    """A ledger of events of many intents. Safe to use from several threads."""
+
+    def append(
+        self, batch: Sequence[Append], *, expect: NodeExpectation | None = None
+    ) -> Sequence[int]:
+        """Append a batch and return the positions of its events.
+
+        When this returns, all of it is durable, with heads and index; an empty batch is nothing.
+        `expect` is checked in the same transaction, before the batch.
+
+        Raises `IntentConflict` (a version or the expectation does not hold; nothing written),
+        `InvalidValue` (an event larger than the record limit, a node id that is none; nothing
+        written), `StoreBusy` (nothing written), `OutOfSpace` or `OutcomeUnknown` (read again).
+        """
+
+    def head(self, intent_id: UUID) -> Head | None:
+        """Return the end of the intent's history, or None if it was never begun.
+
+        Reads no history. Raises `CorruptRecord` if the record fails its checksum.
+        """
+
+    def unfinished(self, node_id: str | None = None) -> Sequence[Head]:
+        """Return the heads of all unfinished intents, or those of one node, by intent id.
+
+        Reads no history. Raises `CorruptRecord` if a record fails its checksum.
+        """
+
+    def history(self, intent_id: UUID) -> Iterator[Recorded]:
+        """Yield the intent's events, newest first, in bounded memory.
+
+        Raises `CorruptRecord` at the first record that fails its checksum or is out of place.
+        """
+
+    def read(self, after_position: int, limit: int) -> Sequence[Recorded]:
+        """Return up to `limit` events after a position, oldest first; none at the end.
+
+        Raises `CorruptRecord` at a record that fails its checksum, or where positions have a gap.
+        """
+
+    def last_position(self) -> int:
+        """Return the position of the newest event, 0 if there is none."""
+
+    def load_projection(self, name: str) -> SavedProjection | None:
+        """Return what was saved under `name`, or None."""
+
+    def save_projection(self, name: str, expected_position: int, saved: SavedProjection) -> None:
+        """Replace what is saved under `name`, position and state in one transaction.
+
+        `expected_position` is the position that this work started from (0: nothing was saved).
+        Raises `IntentConflict` if somebody else has saved since; nothing was written then.
+        """
+
+    def claim(self, intent_id: UUID, words: str) -> Claim:
+        """Take hold of an intent for as long as this process lives; `words` say who.
+
+        Raises `LockHeld` with the holder's words if a live process has it (this one included).
+        """
+
+    def claimed(self, intent_id: UUID) -> bool:
+        """Return whether a live process holds the intent."""
+
+    def close(self) -> None:
+        """Give the store back. Harmless when repeated; claims are not released by it."""
