@@ -3,13 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ROOMS := statemachine store projections diagrams basebackup primary replica cli src
 
 # The rooms lie at the top level but are imported as bootledger.<room>; without
 # the working directory on sys.path a bare `import store` fails, as it should.
 export PYTHONSAFEPATH := 1
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format pages clean
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
@@ -26,6 +25,10 @@ check: $(VENV)/installed
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What is generated into docs/; a test says when it is due.
+pages: $(VENV)/installed
+	$(BIN)/python tests/states_page.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,7 +2,8 @@
 
 - `events`: what can happen, as frozen values
 - `ranges`, `progress`: what is true, as a value, and its bookkeeping
-- `table`: what may happen and where it leads (legality lives there and nowhere else)
+- `table`, `guards`: what may happen, where it leads, and why it is refused (legality lives in these
+  two and nowhere else)
 - `fold`: replay, from events to progress
 - `plan`: what to do next, from progress
 - `live`: the table at work on `transitions`

@@ -17,7 +17,6 @@ import msgspec
 from bootledger.errors import InvalidValue
 from bootledger.positions import (
     FIRST_TIMELINE,
-    TEXT_MAX_BYTES,
     U64,
     check_node_id,
     check_text,
@@ -49,6 +48,12 @@ class Holder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pid: U64
     started_at_ms: U64
 
+    def __post_init__(self) -> None:
+        """Check the host and all numbers."""
+        check_text(self.host, "host")
+        check_u64(self.pid, "pid")
+        check_u64(self.started_at_ms, "started_at_ms")
+
     def __str__(self) -> str:
         return f"pid {self.pid} on {self.host}"
 
@@ -65,16 +70,25 @@ class _Event(
 
     recorded_at_ms: U64
 
-    def _check(self, *, u64: tuple[str, ...] = (), text: tuple[str, ...] = ()) -> None:
-        """Raise `InvalidValue` for a named field that is present and not what it must be."""
-        for name in ("recorded_at_ms", *u64):
-            value = getattr(self, name)
-            if value is not None:
-                check_u64(value, name)
-        for name in text:
-            value = getattr(self, name)
-            if value is not None:
-                check_text(value, name)
+    def _check(
+        self,
+        *,
+        u64: tuple[str, ...] = (),
+        text: tuple[str, ...] = (),
+        optional: tuple[str, ...] = (),
+        flags: tuple[str, ...] = (),
+    ) -> None:
+        """Raise `InvalidValue` for a named field that is not what it must be.
+
+        Those named in `optional` as well may be None.
+        """
+        for names, check in ((("recorded_at_ms", *u64), check_u64), (text, check_text)):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None or name not in optional:
+                    check(value, name)
+        for name in flags:
+            _check_is(getattr(self, name), bool, name)
 
 
 class Begin(_Event, frozen=True, kw_only=True, tag="begin"):
@@ -102,10 +116,13 @@ class Begin(_Event, frozen=True, kw_only=True, tag="begin"):
         self._check(
             u64=("source_lsn", "target_lsn_hint", "timeline", "last_generation"),
             text=("source_identity", "op"),
+            optional=("source_identity",),
         )
+        _check_is(self.holder, Holder, "holder")
+        _check_is(self.labels, dict, "labels")
         for key, value in self.labels.items():
             check_text(key, "label name", max_bytes=NAME_MAX_BYTES)
-            if value:
+            if value != "":
                 check_text(value, f"label {key!r}")
 
 
@@ -141,14 +158,20 @@ class SnapshotChunk(_Event, frozen=True, kw_only=True, tag="snapshot_chunk"):
                 "batches",
             ),
             text=("token", "manifest_digest"),
+            optional=("size_bytes", "snapshot_lsn", "manifest_digest", "applied_lsn", "batches"),
         )
         check_u64(self.offset_bytes + self.length_bytes, "offset_bytes + length_bytes")
         _check_ranges(self.reused, "reused")
 
     @property
     def staged(self) -> Range:
-        """The range that this chunk brought."""
+        """The range that was fetched."""
         return Range(self.offset_bytes, self.offset_bytes + self.length_bytes)
+
+    @property
+    def brought(self) -> Ranges:
+        """All ranges that are durably staged with this event: the fetched one, then the reused."""
+        return (self.staged, *self.reused)
 
 
 class Checkpoint(_Event, frozen=True, kw_only=True, tag="checkpoint"):
@@ -194,7 +217,9 @@ class Suspend(_Event, frozen=True, kw_only=True, tag="suspend"):
 
     def __post_init__(self) -> None:
         """Check the cause and its class."""
-        self._check(u64=("retry_at_ms",), text=("cause", "actor"))
+        self._check(
+            u64=("retry_at_ms",), text=("cause", "actor"), optional=("retry_at_ms", "actor")
+        )
         _check_choice(self.cause_class, CauseClass, "cause_class")
 
 
@@ -210,8 +235,9 @@ class Resume(_Event, frozen=True, kw_only=True, tag="resume"):
     dropped: Ranges = ()
 
     def __post_init__(self) -> None:
-        """Check the epoch and the ranges."""
-        self._check(u64=("epoch",), text=("actor",))
+        """Check the epoch, the actor and the ranges."""
+        self._check(u64=("epoch",), text=("actor",), optional=("actor",))
+        _check_is(self.holder, Holder, "holder")
         _check_ranges(self.dropped, "dropped")
 
 
@@ -240,8 +266,8 @@ class Abort(_Event, frozen=True, kw_only=True, tag="abort"):
     rolled_back: bool = False
 
     def __post_init__(self) -> None:
-        """Check the actor, the reason and the kind."""
-        self._check(text=("actor", "reason"))
+        """Check the actor, the reason, the kind and the flags."""
+        self._check(text=("actor", "reason"), flags=("keep_artifacts", "rolled_back"))
         _check_choice(self.abort_kind, AbortKind, "abort_kind")
 
 
@@ -256,8 +282,16 @@ def kind_of(event: Event | type[_Event]) -> str:
     return str(event.__struct_config__.tag)
 
 
+def _check_is(value: object, expected: type, name: str) -> None:
+    if not isinstance(value, expected):
+        raise InvalidValue(f"{name} must be a {expected.__name__}, not {value!r:.80}")
+
+
 def _check_ranges(ranges: Ranges, name: str) -> None:
-    for start, end in ranges:
+    _check_is(ranges, tuple, name)
+    for item in ranges:
+        _check_is(item, Range, f"each of {name}")
+        start, end = item
         check_u64(start, f"{name} start")
         check_u64(end, f"{name} end")
         if start >= end:
@@ -267,23 +301,3 @@ def _check_ranges(ranges: Ranges, name: str) -> None:
 def _check_choice(value: str, choices: object, name: str) -> None:
     if value not in get_args(choices):
         raise InvalidValue(f"{name} must be one of {', '.join(get_args(choices))}, not {value!r}")
-
-
-__all__ = [
-    "EVENT_TYPES",
-    "OP_REPLICA_BOOTSTRAP",
-    "TEXT_MAX_BYTES",
-    "Abort",
-    "AbortKind",
-    "Begin",
-    "CauseClass",
-    "Checkpoint",
-    "Complete",
-    "Event",
-    "Holder",
-    "Promote",
-    "Resume",
-    "SnapshotChunk",
-    "Suspend",
-    "kind_of",
-]

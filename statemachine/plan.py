@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
-from bootledger.statemachine.progress import Progress, Snapshot, State
+from bootledger.statemachine.progress import Progress, Snapshot, State, known
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,10 @@ class FindPosition:
 
 @dataclass(frozen=True)
 class Fetch:
-    """Stage the missing bytes of `snapshot`; record each chunk once it is durable."""
+    """Stage the missing bytes of `snapshot`; record each chunk once it is durable.
+
+    If the source no longer has it, pin a snapshot for the next generation instead.
+    """
 
     snapshot: Snapshot
 
@@ -51,7 +54,8 @@ class Restore:
 class CatchUp:
     """Apply the changes after `applied_lsn`, recording checkpoints.
 
-    Once caught up: promote `candidate_generation` if there is one, else complete.
+    Once caught up: promote `candidate_generation` if there is one, else complete. If the source no
+    longer has the changes that come next, pin a snapshot for the next generation instead.
     """
 
     applied_lsn: int
@@ -81,22 +85,25 @@ Step: TypeAlias = BeginIntent | FindPosition | Fetch | Restore | CatchUp | Swap 
 
 
 def next_step(progress: Progress) -> Step:
-    """Return what the owner of this intent has to do now."""
+    """Return what the owner of this intent has to do now.
+
+    Raises `DivergedHistory` if `progress` contradicts itself; no fold does.
+    """
     match progress.state:
         case State.ABSENT:
             return BeginIntent()
         case State.BEGUN:
             return FindPosition(progress.generation + 1)
         case State.TRANSFERRING:
-            snapshot = progress.snapshot or Snapshot("", progress.generation)
+            snapshot = known(progress.snapshot, "the open snapshot")
             return Restore(snapshot) if snapshot.whole else Fetch(snapshot)
         case State.CATCHING_UP:
             return CatchUp(
-                progress.applied_lsn or 0,
+                known(progress.applied_lsn, "the applied LSN"),
                 progress.snapshot.generation if progress.snapshot else None,
             )
         case State.PROMOTING:
-            return Swap(progress.promoted_generation or progress.generation)
+            return Swap(known(progress.promoted_generation, "the promoted generation"))
         case State.SUSPENDED:
             return TakeUp(progress.phase)
         case State.COMPLETED | State.ABORTED:

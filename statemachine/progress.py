@@ -8,10 +8,11 @@ final, so that nothing about where to go on has to be inferred.
 from __future__ import annotations
 
 import enum
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import msgspec
 
+from bootledger.errors import DivergedHistory
 from bootledger.positions import FIRST_TIMELINE, U64, Position
 from bootledger.statemachine.events import (
     Abort,
@@ -26,6 +27,8 @@ from bootledger.statemachine.events import (
     Suspend,
 )
 from bootledger.statemachine.ranges import Ranges, add, first_gap_bytes, subtract, total_bytes
+
+T = TypeVar("T")
 
 
 class State(enum.StrEnum):
@@ -147,6 +150,19 @@ class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         )
 
 
+def known(value: T | None, what: str) -> T:
+    """Return `value`, which every history of this machine tells before it is asked for.
+
+    Raises `DivergedHistory` if it is missing all the same: absent is never taken for zero.
+    """
+    if value is None:
+        raise DivergedHistory(
+            f"the ledger does not say what it must at this point: {what}",
+            hint="the ledger was damaged: do not resume from it",
+        )
+    return value
+
+
 def evolve(progress: Progress, event: Event, target: State) -> Progress:
     """Return `progress` after `event`, with `target` as its state.
 
@@ -167,7 +183,7 @@ def evolve(progress: Progress, event: Event, target: State) -> Progress:
         case SnapshotChunk():
             return msgspec.structs.replace(
                 after,
-                snapshot=_staged(progress.snapshot, event),
+                snapshot=_staged(snapshot_of(progress, event), event),
                 applied_lsn=_told(event.applied_lsn, progress.applied_lsn),
                 batches=progress.batches if event.batches is None else event.batches,
                 checkpoint_number=progress.checkpoint_number + 1,
@@ -197,12 +213,17 @@ def evolve(progress: Progress, event: Event, target: State) -> Progress:
             assert_never(event)
 
 
-def _staged(snapshot: Snapshot | None, event: SnapshotChunk) -> Snapshot:
-    if snapshot is None or event.generation != snapshot.generation:
-        snapshot = Snapshot(event.token, event.generation)
-    staged = add(snapshot.staged, event.staged)
-    for reused in event.reused:
-        staged = add(staged, reused)
+def snapshot_of(progress: Progress, event: SnapshotChunk) -> Snapshot:
+    """Return the snapshot that `event` adds to: the open one, or a new one of its generation."""
+    if progress.snapshot is None or progress.snapshot.generation != event.generation:
+        return Snapshot(event.token, event.generation)
+    return progress.snapshot
+
+
+def _staged(snapshot: Snapshot, event: SnapshotChunk) -> Snapshot:
+    staged = snapshot.staged
+    for brought in event.brought:
+        staged = add(staged, brought)
     return msgspec.structs.replace(
         snapshot,
         size_bytes=_told(event.size_bytes, snapshot.size_bytes),

@@ -31,6 +31,14 @@ def first_gap_bytes(ranges: Ranges) -> int:
     return ranges[0].end_bytes if ranges and ranges[0].start_bytes == 0 else 0
 
 
+def islands(ranges: Ranges) -> int:
+    """Return how many separate ranges lie beyond the first gap.
+
+    Whoever adds from the first gap on never makes more of them.
+    """
+    return len(ranges) - (first_gap_bytes(ranges) > 0)
+
+
 def overlaps(ranges: Ranges, other: Range) -> bool:
     """Return whether any byte of `other` is in the set; an empty range overlaps nothing."""
     return any(max(start, other[0]) < min(end, other[1]) for start, end in ranges)
@@ -64,15 +72,15 @@ def subtract(ranges: Ranges, gone: Range) -> Ranges:
     start, end = gone
     if start >= end:
         return ranges
-    kept: list[Range] = []
-    for r in ranges:
+    pieces = (
+        piece
+        for r in ranges
         for piece in (
             Range(r.start_bytes, min(r.end_bytes, start)),
             Range(max(r.start_bytes, end), r.end_bytes),
-        ):
-            if piece.start_bytes < piece.end_bytes:
-                kept.append(piece)
-    return tuple(kept)
+        )
+    )
+    return tuple(piece for piece in pieces if piece.start_bytes < piece.end_bytes)
 
 
 def gaps(ranges: Ranges, size_bytes: int) -> Ranges:
@@ -81,3 +89,18 @@ def gaps(ranges: Ranges, size_bytes: int) -> Ranges:
     for r in ranges:
         missing = subtract(missing, r)
     return missing
+
+
+def to_drop(staged: Ranges, failed: Ranges, max_islands: int) -> Ranges:
+    """Return what to take away from `staged` so that nothing of `failed` is left in it.
+
+    That is more than `failed` where what stays would form more than `max_islands` islands: the
+    first ones stay.
+    """
+    kept = staged
+    for gone in failed:
+        kept = subtract(kept, gone)
+    dropped = staged
+    for stays in kept[:max_islands]:
+        dropped = subtract(dropped, stays)
+    return dropped

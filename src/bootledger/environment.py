@@ -20,190 +20,54 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+from typing import Self, TypeVar
 
 import lmdb
 
+from bootledger.environment_creation import create_environment
 from bootledger.errors import (
-    BootledgerError,
     CorruptRecord,
     InvalidValue,
     OutcomeUnknown,
     OutOfSpace,
-    ReadOnly,
     StoreBusy,
     Unavailable,
-    WrongProcess,
 )
-from bootledger.files import Files, LockHeld, translated
-from bootledger.residency import flat_residency
+from bootledger.files import Files, translated
+from bootledger.flat_copy import copy_file
+from bootledger.lmdb_errors import sorted_errors
+from bootledger.shared_environment import (
+    DATA_NAME,
+    DEFAULT_WAIT_S,
+    WRITE_LOCK_NAME,
+    Databases,
+    SharedEnvironment,
+    Transaction,
+    close_all,
+    join,
+    leave,
+    write_lock,
+)
 
-if TYPE_CHECKING:
-    Transaction: TypeAlias = lmdb.Transaction[bytes]
-    Databases: TypeAlias = Mapping[str, lmdb._Database]
+__all__ = [
+    "DEFAULT_MAP_SIZE_BYTES",
+    "DEFAULT_WAIT_S",
+    "MIB",
+    "WRITE_LOCK_NAME",
+    "Databases",
+    "Environment",
+    "Transaction",
+    "close_all",
+    "create_environment",
+]
 
 T = TypeVar("T")
 
 MIB = 2**20
 DEFAULT_MAP_SIZE_BYTES = 1024 * MIB
-DEFAULT_WAIT_S = 10.0
-WRITE_LOCK_NAME = "write.lock"
-_MAX_READERS = 1024
-
-
-def create_environment(
-    path: Path,
-    databases: tuple[str, ...],
-    initialise: Callable[[Transaction, Databases], None],
-    files: Files,
-    *,
-    wait_s: float = DEFAULT_WAIT_S,
-) -> bool:
-    """Create the environment directory `path`, with its databases and first records, in one step.
-
-    At any moment, also after a loss of power, `path` is either not there or whole. Returns whether
-    this call created it; False if it was there already, or another process was faster. A leftover
-    of a creation that died is removed.
-
-    Raises `InvalidValue` if the parent is missing or `path` is something else than an environment,
-    `StoreBusy` if another process creates it for longer than `wait_s`.
-    """
-    if _is_environment(path):
-        return False
-    if not path.parent.is_dir():
-        raise InvalidValue(f"{path.parent} is not a directory", hint="create the parent first")
-    lock = files.lock(path.with_name(f".{path.name}.creating.lock"))
-    try:
-        lock.acquire(wait_s=wait_s)
-    except LockHeld as held:
-        raise StoreBusy(f"{path} is being created by {held.holder}") from held
-    try:
-        if _is_environment(path):
-            return False
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InvalidValue(f"{path} exists and is not a database", hint="choose another path")
-        building = path.with_name(f".{path.name}.creating")
-        files.remove(building)
-        files.make_directory(building)
-        _build(building, databases, initialise)
-        files.point("environment.built")
-        with translated(path):
-            building.replace(path)
-        files.point("environment.renamed")
-        files.sync_directory(path.parent)
-        files.point("environment.created")
-        return True
-    finally:
-        lock.release(remove=True)
-
-
-def _build(
-    path: Path, databases: tuple[str, ...], initialise: Callable[[Transaction, Databases], None]
-) -> None:
-    with _sorted_errors(path):
-        # The format is named, so that nothing in the process's surroundings can change it.
-        with lmdb.open(os.fspath(path), max_dbs=len(databases), lib_version=0) as env:
-            db = {name: env.open_db(name.encode()) for name in databases}
-            with env.begin(write=True) as txn:
-                initialise(txn, db)
-    for target in (path / "data.mdb", path):
-        fd = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
-class _Shared:
-    """The one open `lmdb.Environment` of a path in this process, and who is inside of it."""
-
-    def __init__(self, path: Path, databases: tuple[str, ...], map_size_bytes: int) -> None:
-        self.path = path
-        self.names = databases
-        self.pid = os.getpid()
-        self.handles = 0
-        self.map_size_bytes = map_size_bytes
-        self.env: lmdb.Environment | None = None
-        self.db: dict[str, lmdb._Database] = {}
-        self.writing = threading.Lock()
-        self._inside = threading.local()
-        self._gate = threading.Condition()
-        self._active = 0
-        self._closing = False
-        self._open()
-
-    def _open(self) -> None:
-        with _sorted_errors(self.path):
-            self.env = lmdb.open(
-                os.fspath(self.path),
-                create=False,
-                max_dbs=len(self.names),
-                map_size=self.map_size_bytes,
-                max_readers=_MAX_READERS,
-            )
-            self.env.reader_check()
-            self.db = {name: self.env.open_db(name.encode(), create=False) for name in self.names}
-
-    @contextlib.contextmanager
-    def inside(self) -> Iterator[lmdb.Environment]:
-        """Keep the environment open, and its map where it is, for the length of the block."""
-        if self.pid != os.getpid():
-            raise WrongProcess(
-                f"{self.path} was opened by pid {self.pid} and is used by pid {os.getpid()}",
-                hint="open it again after the fork",
-            )
-        if getattr(self._inside, "flag", False):
-            raise RuntimeError("a transaction inside of a transaction would deadlock")
-        with self._gate:
-            self._gate.wait_for(lambda: not self._closing)
-            if self.env is None:
-                self._open()
-            assert self.env is not None  # noqa: S101 - `_open` raises or sets it
-            env = self.env
-            self._active += 1
-        self._inside.flag = True
-        try:
-            yield env
-        finally:
-            self._inside.flag = False
-            with self._gate:
-                self._active -= 1
-                self._gate.notify_all()
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Wait until nobody is inside, and let nobody in for the length of the block."""
-        with self._gate:
-            self._gate.wait_for(lambda: not self._closing)
-            self._closing = True
-            self._gate.wait_for(lambda: self._active == 0)
-        try:
-            yield
-        finally:
-            with self._gate:
-                self._closing = False
-                self._gate.notify_all()
-
-    def set_map_size(self, size_bytes: int) -> None:
-        """Grow the map to `size_bytes`; 0 takes the size that another process has chosen."""
-        with self.alone(), _sorted_errors(self.path):
-            if self.env is not None:
-                self.env.set_mapsize(size_bytes)
-                self.map_size_bytes = self.env.info()["map_size"]
-
-    def close(self) -> None:
-        """Close the environment; the next one to come inside opens it again."""
-        with self.alone():
-            if self.env is not None:
-                self.env.close()
-                self.env = None
-
-
-_open_environments: dict[tuple[int, int], _Shared] = {}
-_registry = threading.Lock()
 
 
 class Environment:
@@ -212,13 +76,12 @@ class Environment:
     `name` is what its points are called: `NAME.writing`, `NAME.committing`, `NAME.committed`.
     """
 
-    def __init__(self, shared: _Shared, files: Files, name: str, wait_s: float) -> None:
+    def __init__(self, shared: SharedEnvironment, files: Files, name: str, wait_s: float) -> None:
         self._shared = shared
         self._files = files
         self._name = name
         self._wait_s = wait_s
         self._closed = False
-        self._lock = files.lock(shared.path / WRITE_LOCK_NAME)
 
     @classmethod
     def open(
@@ -237,23 +100,11 @@ class Environment:
         write waits for other writers. Slots of readers that died are cleared.
 
         Raises `InvalidValue` if nothing is there, `CorruptRecord` if it is not an environment of
-        these databases.
+        these databases, `StoreBusy` if another process writes for longer than `wait_s`, `ReadOnly`
+        where LMDB may not write (readers too need its lock file).
         """
-        if not _is_environment(path):
-            raise InvalidValue(f"there is no database at {path}")
-        with _registry:
-            stat = (path / "data.mdb").stat()
-            key = (stat.st_dev, stat.st_ino)
-            shared = _open_environments.get(key)
-            if shared is not None and shared.pid != os.getpid():
-                # Inherited through a fork: useless here, but LMDB counts it as open.
-                if shared.env is not None:
-                    shared.env.close()
-                shared = None
-            if shared is None:
-                shared = _Shared(path, databases, map_size_bytes)
-                _open_environments[key] = shared
-            shared.handles += 1
+        path = Path(os.path.realpath(path))
+        shared = join(path, databases, files, map_size_bytes=map_size_bytes, wait_s=wait_s)
         return cls(shared, files, name, wait_s)
 
     @property
@@ -267,17 +118,21 @@ class Environment:
         Keep it short: pages cannot be reused while it lasts. It must not call back into this
         handle, nor keep `txn`.
         """
-        self._check_open()
+        shared = self._joined()
         while True:
             try:
-                with self._shared.inside() as env, _sorted_errors(self.path):
-                    with env.begin(buffers=False) as txn:
-                        return work(txn, self._shared.db)
+                with (
+                    shared.inside() as (env, db),
+                    sorted_errors(self.path),
+                    env.begin(buffers=False) as txn,
+                ):
+                    return work(txn, db)
             except lmdb.MapResizedError:
-                self._shared.set_map_size(0)
+                shared.set_map_size(0)
             except lmdb.ReadersFullError as error:
-                if not self._clear_readers():
-                    raise Unavailable(f"{self.path} has no reader slot left") from error
+                with shared.inside() as (env, _):
+                    if not env.reader_check():
+                        raise Unavailable(f"{self.path} has no reader slot left") from error
 
     def write(self, work: Callable[[Transaction, Databases], T]) -> T:
         """Return `work(txn, db)`, durable as a whole; if `work` raises, nothing happened.
@@ -286,33 +141,35 @@ class Environment:
         writer takes longer than `wait_s`, `OutOfSpace` and `OutcomeUnknown` if the commit failed:
         then read before writing on.
         """
-        self._check_open()
-        with self._alone_among_writers():
+        shared = self._joined()
+        with self._alone_among_writers(shared):
             while True:
                 try:
-                    return self._write_once(work)
+                    return self._write_once(shared, work)
                 except lmdb.MapFullError:
-                    self._shared.set_map_size(2 * self._shared.map_size_bytes)
+                    shared.set_map_size(2 * shared.map_size_bytes)
                 except lmdb.MapResizedError:
-                    self._shared.set_map_size(0)
+                    shared.set_map_size(0)
 
-    def _write_once(self, work: Callable[[Transaction, Databases], T]) -> T:
+    def _write_once(
+        self, shared: SharedEnvironment, work: Callable[[Transaction, Databases], T]
+    ) -> T:
         self._files.point(f"{self._name}.writing")
         committing = False
         try:
-            with self._shared.inside() as env, _sorted_errors(self.path):
+            with shared.inside() as (env, db), sorted_errors(self.path):
                 txn = env.begin(write=True)
                 try:
-                    result = work(txn, self._shared.db)
+                    result = work(txn, db)
                     self._files.point(f"{self._name}.committing")
-                    committing = True
-                    txn.commit()
                 except BaseException:
                     txn.abort()
                     raise
+                committing = True
+                txn.commit()
         except (Unavailable, CorruptRecord) as error:
             # After a failed commit LMDB's view of the file is not to be trusted any more.
-            self._shared.close()
+            shared.reopen()
             if committing and not isinstance(error, OutOfSpace | CorruptRecord):
                 raise OutcomeUnknown(
                     f"the commit to {self.path} failed: {error}",
@@ -323,104 +180,50 @@ class Environment:
         return result
 
     @contextlib.contextmanager
-    def _alone_among_writers(self) -> Iterator[None]:
-        if not self._shared.writing.acquire(timeout=self._wait_s):
+    def _alone_among_writers(self, shared: SharedEnvironment) -> Iterator[None]:
+        deadline = time.monotonic() + self._wait_s
+        if not shared.writing.acquire(timeout=self._wait_s):
             raise StoreBusy(f"{self.path}: another thread has been writing for {self._wait_s} s")
         try:
-            try:
-                self._lock.acquire(wait_s=self._wait_s)
-            except LockHeld as held:
-                raise StoreBusy(
-                    f"{self.path} is being written by {held.holder} for more than {self._wait_s} s"
-                ) from held
-            try:
+            with write_lock(self.path, self._files, max(deadline - time.monotonic(), 0)):
                 yield
-            finally:
-                self._lock.release()
         finally:
-            self._shared.writing.release()
-
-    def _clear_readers(self) -> int:
-        with self._shared.inside() as env:
-            return env.reader_check()
+            shared.writing.release()
 
     def copy(self, directory: Path) -> None:
-        """Write a compact, consistent copy as `directory/data.mdb`, while writers go on.
+        """Write a consistent copy as `directory/data.mdb`, while writers go on.
 
         Streamed: memory does not grow with the database. Durable when this returns, except for the
         name of `directory` itself.
         """
-        self._check_open()
-        with self._shared.inside() as env, _sorted_errors(self.path), translated(directory):
-            with flat_residency(self.path / "data.mdb"):
-                env.copy(os.fspath(directory), compact=True)
-            fd = os.open(directory / "data.mdb", os.O_RDONLY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+        shared = self._joined()
+        self._files.point(f"{self._name}.copying")
+        with shared.inside() as (env, _), sorted_errors(self.path), translated(directory):
+            copy_file(env, self.path / DATA_NAME, directory / DATA_NAME)
         self._files.sync_directory(directory)
 
     def close(self) -> None:
         """Give the handle back; the last one closes the environment. Harmless when repeated."""
-        with _registry:
-            if self._closed:
-                return
+        if not self._closed:
             self._closed = True
-            self._shared.handles -= 1
-            if self._shared.handles == 0 and self._shared.pid == os.getpid():
-                self._shared.close()
-                for key in [k for k, s in _open_environments.items() if s is self._shared]:
-                    del _open_environments[key]
+            leave(self._shared)
 
-    def _check_open(self) -> None:
+    def _joined(self) -> SharedEnvironment:
         if self._closed:
             raise InvalidValue(f"this handle on {self.path} was closed")
+        self._shared.check_process()
+        if self._shared.retired:
+            self._shared = join(
+                self.path,
+                self._shared.databases,
+                self._files,
+                map_size_bytes=self._shared.map_size_bytes,
+                wait_s=self._wait_s,
+            )
+        return self._shared
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def close_all() -> None:
-    """Close every environment of this process, whoever holds handles: what a death does.
-
-    For crash simulations; handles that survive open their environment again when used.
-    """
-    with _registry:
-        for shared in _open_environments.values():
-            shared.close()
-        _open_environments.clear()
-
-
-def _is_environment(path: Path) -> bool:
-    return (path / "data.mdb").is_file()
-
-
-@contextlib.contextmanager
-def _sorted_errors(path: Path) -> Iterator[None]:
-    """Sort LMDB's errors by who must act; what is handled by trying again passes unchanged."""
-    try:
-        yield
-    except (lmdb.MapFullError, lmdb.MapResizedError, lmdb.ReadersFullError, BootledgerError):
-        raise
-    except (
-        lmdb.CorruptedError,
-        lmdb.InvalidError,
-        lmdb.NotFoundError,
-        lmdb.PageNotFoundError,
-        lmdb.VersionMismatchError,
-    ) as error:
-        raise CorruptRecord(
-            f"{path} is not a sound LMDB environment: {error}",
-            hint="restore it from a copy; do not touch lock.mdb",
-        ) from error
-    except (lmdb.DiskError, lmdb.Error) as error:
-        text = str(error)
-        if isinstance(error, lmdb.DiskError) or "No space left" in text:
-            raise OutOfSpace(f"no room left for {path}: {text}", hint="free some space") from error
-        if "Permission denied" in text or "Read-only" in text:
-            raise ReadOnly(f"cannot write {path}: {text}") from error
-        raise Unavailable(f"{path}: {text}") from error

@@ -139,6 +139,10 @@ class ReadOnly(Unavailable):
     """The file system or its permissions do not allow to write here."""
 
 
+class Stopped(Unavailable):
+    """Somebody asked the work to stop; it was suspended, and goes on with the next start."""
+
+
 # --- Not an error of ours -----------------------------------------------------------------------
 
 

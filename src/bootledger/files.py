@@ -10,29 +10,17 @@ nothing can be written by the dead, not even by a `finally`.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import os
 import shutil
-import time
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
 
-from bootledger.errors import OutOfSpace, ReadOnly, Unavailable
+from bootledger.locks import FileLock, LockHeld, is_locked
+from bootledger.system_errors import translated
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-_LOCK_POLL_S = 0.005
-
-
-class LockHeld(Unavailable):
-    """Somebody else holds the lock; `holder` is what they wrote into it (a pid, usually)."""
-
-    def __init__(self, path: Path, holder: str) -> None:
-        super().__init__(f"{path} is locked by {holder or 'another process'}")
-        self.holder = holder
+__all__ = ["FileLock", "Files", "LockHeld", "OpenFile", "is_locked", "translated", "write_all"]
 
 
 class Files:
@@ -71,6 +59,9 @@ class Files:
             try:
                 write_all(fd, data, 0)
                 os.fsync(fd)
+            except OSError:
+                temporary.unlink(missing_ok=True)  # on a full disk it would hold what room is left
+                raise
             finally:
                 os.close(fd)
             self.point(f"{name}.written")
@@ -116,7 +107,7 @@ class Files:
 
     def lock(self, path: Path) -> FileLock:
         """Return the lock that lives at `path`, not yet taken."""
-        return FileLock(path)
+        return FileLock(path, self.point)
 
 
 class OpenFile:
@@ -144,7 +135,8 @@ class OpenFile:
 
     def size_bytes(self) -> int:
         """Return the size of the file."""
-        return os.fstat(self._fd).st_size
+        with translated(self.path):
+            return os.fstat(self._fd).st_size
 
     def written(self, start_bytes: int, end_bytes: int) -> Iterator[tuple[int, int]]:
         """Yield the half-open ranges between the bounds that hold data, skipping allocated holes.
@@ -152,15 +144,16 @@ class OpenFile:
         A file system without `SEEK_DATA` reports the whole range as data.
         """
         while start_bytes < end_bytes:
-            try:
-                start = os.lseek(self._fd, start_bytes, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno == errno.ENXIO:  # no data after this offset
-                    return
-                raise
+            with translated(self.path):
+                try:
+                    start = os.lseek(self._fd, start_bytes, os.SEEK_DATA)
+                except OSError as error:
+                    if error.errno == errno.ENXIO:  # no data after this offset
+                        return
+                    raise
+                end = min(os.lseek(self._fd, start, os.SEEK_HOLE), end_bytes)
             if start >= end_bytes:
                 return
-            end = min(os.lseek(self._fd, start, os.SEEK_HOLE), end_bytes)
             yield start, end
             start_bytes = end
 
@@ -175,110 +168,6 @@ class OpenFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class FileLock:
-    """An exclusive lock on a file, held by this process until it is released or the process dies.
-
-    The operating system lets go of it at any kind of death. The holder's words (its pid, unless
-    told otherwise) stand in the file for those who wait. Not inherited by programs that this one
-    starts; a forked child shares it, so take it after forking.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._fd = -1
-
-    @property
-    def held(self) -> bool:
-        """Whether this object holds the lock."""
-        return self._fd >= 0
-
-    def acquire(self, *, wait_s: float = 0.0, words: str = "") -> Self:
-        """Take the lock, waiting up to `wait_s` seconds.
-
-        Raises `LockHeld` with the holder's words if somebody else has it that long, `ReadOnly` if
-        the lock file cannot be made.
-        """
-        deadline = time.monotonic() + wait_s
-        while not self._try():
-            if time.monotonic() >= deadline:
-                raise LockHeld(self.path, self.holder())
-            time.sleep(_LOCK_POLL_S)
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, (words or f"pid {os.getpid()}").encode(), 0)
-        return self
-
-    def _try(self) -> bool:
-        with translated(self.path):
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between open and flock the last holder may have removed the file: a lock on a file
-            # without a name keeps nobody out.
-            if os.path.samestat(os.fstat(fd), self.path.stat()):
-                self._fd, fd = fd, -1
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        finally:
-            if fd >= 0:
-                os.close(fd)
-        return self.held
-
-    def holder(self) -> str:
-        """Return the words of whoever holds it, or held it last."""
-        try:
-            return self.path.read_text(errors="replace")[:200]
-        except OSError:
-            return ""
-
-    def release(self, *, remove: bool = False) -> None:
-        """Let go, and with `remove` take the lock file away as well. Harmless when not held."""
-        if self._fd >= 0:
-            if remove:
-                with contextlib.suppress(OSError):
-                    self.path.unlink()
-            os.close(self._fd)
-            self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
-def is_locked(path: Path) -> bool:
-    """Return whether a live process holds the lock at `path`. Takes nothing, waits for nothing."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn what the operating system says about `path` into errors sorted by who must act."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfSpace(
-                f"no room left for {path}: {error}", hint="free some space and start again"
-            ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise ReadOnly(
-                f"cannot write {path}: {error}", hint="check the mount and the permissions"
-            ) from error
-        raise Unavailable(f"input/output on {path} failed: {error}") from error
 
 
 def write_all(fd: int, data: bytes | memoryview, offset_bytes: int) -> None:

@@ -8,52 +8,53 @@ figure flat; the pages stay in the page cache, and touching one again maps it ag
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import mmap
-import threading
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
-_INTERVAL_S = 0.01
+_LOW_BYTES = 40 * 2**20
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def release_pages(file: Path) -> None:
     """Unmap the resident pages of `file` from this process. Harmless to readers and writers.
 
-    Does nothing where the system has no `/proc/self/maps` (macOS): there the pages count until the
+    The mapping must stay where it is meanwhile: call this only while the environment is kept open
+    and its map cannot be resized, as inside of a transaction of `bootledger.environment`. Does
+    nothing where the system has no `/proc/self/maps` (macOS): there the pages count until the
     environment is closed.
     """
     try:
         maps = Path("/proc/self/maps").read_text(errors="surrogateescape")
         inode = file.stat().st_ino
+        name = os.path.realpath(file)
     except OSError:
         return
     for line in maps.splitlines():
         fields = line.split(maxsplit=5)
-        # Only shared mappings: of those, the file itself keeps every byte.
-        if int(fields[4]) == inode and fields[1].endswith("s"):
+        # Only shared mappings: of those, the file itself keeps every byte. The name as well as the
+        # inode, because two file systems may use one inode number, and the other's mapping is
+        # nobody's promise to keep.
+        if int(fields[4]) == inode and fields[1].endswith("s") and fields[5] == name:
             start, end = (int(part, 16) for part in fields[0].split("-"))
             _LIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
 
 
-@contextlib.contextmanager
-def flat_residency(file: Path) -> Iterator[None]:
-    """Let go of the pages of `file` again and again for as long as the block runs."""
-    done = threading.Event()
+def keep_residency_low(file: Path) -> None:
+    """Let go of the pages of `file` if this process has more of any files resident than it should.
 
-    def sweep() -> None:
-        while not done.wait(_INTERVAL_S):
-            release_pages(file)
-
-    sweeper = threading.Thread(target=sweep, name="bootledger-residency", daemon=True)
-    sweeper.start()
+    Takes microseconds when there is nothing to do. Call it again and again in the course of a long
+    work, and every few records if they lie anywhere: touching one byte may map two megabytes. The
+    mapping must stay where it is meanwhile, as for `release_pages`.
+    """
     try:
-        yield
+        fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        pages = int(os.read(fd, 200).split()[2])
     finally:
-        done.set()
-        sweeper.join()
+        os.close(fd)
+    if pages * mmap.PAGESIZE > _LOW_BYTES:
         release_pages(file)
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True)

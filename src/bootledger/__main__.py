@@ -1,0 +1,5 @@
+"""`python -m bootledger` is the `bootledger` command."""
+
+from bootledger.cli import main
+
+main()

@@ -1,0 +1,63 @@
+"""What LMDB says, sorted by who must act."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+
+from bootledger.errors import (
+    CorruptRecord,
+    InvalidValue,
+    OutOfSpace,
+    ReadOnly,
+    Unavailable,
+)
+
+TRY_AGAIN = (lmdb.MapFullError, lmdb.MapResizedError, lmdb.ReadersFullError)
+"""What is handled by trying again; `sorted_errors` lets it pass unchanged."""
+_UNSOUND = (
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.NotFoundError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+)
+_FULL_BELOW_BYTES = 4096
+"""LMDB reports a write that was cut short as EIO; with no page left, a full disk cut it."""
+
+
+@contextlib.contextmanager
+def sorted_errors(path: Path) -> Iterator[None]:
+    """Turn LMDB's errors about the environment `path` into errors sorted by who must act."""
+    try:
+        yield
+    except TRY_AGAIN:
+        raise
+    except _UNSOUND as error:
+        raise CorruptRecord(
+            f"{path} is not a sound LMDB environment: {error}",
+            hint="restore it from a copy; do not touch lock.mdb",
+        ) from error
+    except lmdb.BadValsizeError as error:
+        raise InvalidValue(f"{path}: a key or a value is empty or too long: {error}") from error
+    except lmdb.Error as error:
+        if _is_full(path, error.code):
+            raise OutOfSpace(
+                f"no room left for {path}: {error}", hint="free some space and start again"
+            ) from error
+        if error.code in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise ReadOnly(
+                f"cannot write {path}: {error}", hint="check the mount and the permissions"
+            ) from error
+        raise Unavailable(f"{path}: {error}") from error
+
+
+def _is_full(path: Path, code: int) -> bool:
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return code == errno.EIO and shutil.disk_usage(path).free < _FULL_BELOW_BYTES
