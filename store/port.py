@@ -16,10 +16,12 @@ The promise
 -----------
 Atomicity: `append` writes all events of a batch, their heads and the index of unfinished intents in
 one transaction, or nothing. Order: a batch gets consecutive positions in its own order. Durability:
-when `append` returns, the batch survives the death of the process and the loss of power (the memory
-adapter: neither). Conflict: if any expectation does not hold, `IntentConflict` is raised and nothing
-was written. Unknown outcome: if `append` raises any `Unavailable`, the batch may or may not be there,
-whole; read the heads before writing on.
+when `append` returns, the batch survives the death of the process and the loss of power (the
+memory adapter: neither). Conflict: if any expectation does not hold, `IntentConflict` is raised and
+nothing was written. Unknown outcome: if `append` raises `OutOfSpace` or `OutcomeUnknown`, the batch
+may or may not be there, whole; read the heads before writing on. A store knows one thing about
+events: an intent's first is its `Begin`, which names the node, and its last a `Complete` or an
+`Abort`. What else may follow what is the table's business.
 """
 
 from __future__ import annotations
@@ -95,8 +97,9 @@ class EventStore(Protocol):
         `expect` is checked in the same transaction, before the batch.
 
         Raises `IntentConflict` (a version or the expectation does not hold; nothing written),
-        `InvalidValue` (an event larger than the record limit, a node id that is none; nothing
-        written), `StoreBusy` (nothing written), `OutOfSpace` or `OutcomeUnknown` (read again).
+        `InvalidValue` (an event larger than the record limit, a first event that is not a begin or
+        a later one that is, an event after the last; nothing written), `StoreBusy` (nothing
+        written), `OutOfSpace` or `OutcomeUnknown` (read again).
         """
 
     def head(self, intent_id: UUID) -> Head | None:

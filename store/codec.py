@@ -1,0 +1,161 @@
+"""The bytes of the ledger: one event as one frame, and small sealed records.
+
+The layout is written down in docs/format.md and pinned by golden bytes in the tests. Nothing here
+touches a disk. A record is trusted only after its checksum, which also covers where it stands, so
+that a sound record in the wrong place is caught as well.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+from uuid import UUID
+
+import msgspec
+from crc32c import crc32c
+
+from bootledger.errors import CorruptRecord, InvalidValue, UnknownFormat
+from bootledger.statemachine.events import Event
+
+MAX_EVENT_BYTES = 3072
+"""Largest payload of a frame, so that no caller turns the ledger into a data store."""
+
+_MAGIC = b"BLEV"
+_HEADER = struct.Struct(">4sHHI16sQQ")
+_CRC = struct.Struct(">I")
+_CRC_AT = slice(8, 12)
+_POSITION = struct.Struct(">Q")
+
+Upcast: TypeAlias = Callable[[dict[str, object]], dict[str, object]]
+"""Turns the decoded payload of one format into that of the next."""
+
+UPCASTS: tuple[Upcast, ...] = ()
+"""`UPCASTS[n - 1]` turns format n into format n + 1; the current format follows the last one."""
+
+_HINT = "the ledger was damaged outside of bootledger: stop, and restore it from a copy"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
+_map_decoder = msgspec.msgpack.Decoder(dict[str, object])
+
+
+class Frame(NamedTuple):
+    """A decoded frame; `previous_position` is where the intent's event before this one stands."""
+
+    intent_id: UUID
+    version: int
+    previous_position: int
+    event: Event
+
+
+def encode_event(event: Event) -> bytes:
+    """Return the payload of a frame. Raises `InvalidValue` above `MAX_EVENT_BYTES`."""
+    payload = _encode(event)
+    if len(payload) > MAX_EVENT_BYTES:
+        raise InvalidValue(
+            f"the event is {len(payload)} bytes long, {MAX_EVENT_BYTES} are allowed",
+            hint="shorten its labels or texts, or name fewer ranges",
+        )
+    return payload
+
+
+def encode_frame(
+    position: int,
+    intent_id: UUID,
+    version: int,
+    previous_position: int,
+    payload: bytes,
+) -> bytes:
+    """Return the frame that holds `payload` at `position`, in the current format."""
+    frame = bytearray(
+        _HEADER.pack(
+            _MAGIC,
+            len(UPCASTS) + 1,
+            len(payload),
+            0,
+            intent_id.bytes,
+            version,
+            previous_position,
+        )
+        + payload
+    )
+    frame[_CRC_AT] = _CRC.pack(_frame_crc(position, frame))
+    return bytes(frame)
+
+
+def decode_frame(position: int, frame: bytes, *, upcasts: Sequence[Upcast] = UPCASTS) -> Frame:
+    """Return what the frame found at `position` says.
+
+    Raises `CorruptRecord` naming the position if it is damaged or belongs elsewhere, and
+    `UnknownFormat` if it is sound but was written by a newer version.
+    """
+    if len(frame) < _HEADER.size:
+        raise _corrupt(position, f"{len(frame)} bytes are too few for a frame")
+    magic, written_format, length, crc, id_bytes, version, previous = _HEADER.unpack_from(frame)
+    if magic != _MAGIC:
+        raise _corrupt(position, f"a frame cannot begin with {magic!r}")
+    if crc != _frame_crc(position, frame):
+        raise _corrupt(position, "the checksum does not match: damaged, or in the wrong place")
+    # From here on the bytes are what their writer wrote.
+    current_format = len(upcasts) + 1
+    if not 1 <= written_format <= current_format:
+        raise _unknown(position, f"format {written_format}, {current_format} is the newest known")
+    payload = frame[_HEADER.size :]
+    if len(payload) != length:
+        raise _corrupt(position, f"the payload has {len(payload)} bytes, not {length}")
+    event = _event(position, payload, upcasts[written_format - 1 :])
+    return Frame(UUID(bytes=id_bytes), version, previous, event)
+
+
+def _event(position: int, payload: bytes, steps: Sequence[Upcast]) -> Event:
+    try:
+        if not steps:
+            return _decoder.decode(payload)
+        fields = _map_decoder.decode(payload)
+        for step in steps:
+            fields = step(fields)
+        event: Event = msgspec.convert(fields, Event)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        if "unknown field" in text or text.endswith("at `$.kind`"):
+            raise _unknown(position, f"an event that this version does not know: {text}") from error
+        raise _corrupt(position, f"no event: {text}") from error
+    except msgspec.DecodeError as error:
+        raise _corrupt(position, f"no event: {error}") from error
+    return event
+
+
+def seal(key: bytes, body: bytes) -> bytes:
+    """Return `body` as a small record that is to be stored under `key`."""
+    return _CRC.pack(crc32c(body, crc32c(key))) + body
+
+
+def unseal(key: bytes, record: bytes, what: str) -> bytes:
+    """Return the body of a record found under `key`.
+
+    Raises `CorruptRecord` naming `what` if it is damaged or was stored under another key.
+    """
+    if len(record) < _CRC.size:
+        raise CorruptRecord(f"{what} is cut short", hint=_HINT)
+    body = record[_CRC.size :]
+    if _CRC.unpack_from(record)[0] != crc32c(body, crc32c(key)):
+        raise CorruptRecord(f"{what} does not match its checksum", hint=_HINT)
+    return body
+
+
+def _frame_crc(position: int, frame: bytes | bytearray) -> int:
+    crc = crc32c(_POSITION.pack(position))
+    crc = crc32c(frame[: _CRC_AT.start], crc)
+    return crc32c(frame[_CRC_AT.stop :], crc)
+
+
+def _corrupt(position: int, reason: str) -> CorruptRecord:
+    return CorruptRecord(f"position {position} of the ledger: {reason}", hint=_HINT)
+
+
+def _unknown(position: int, reason: str) -> UnknownFormat:
+    return UnknownFormat(
+        f"position {position} of the ledger: {reason}",
+        hint="open it with the version of bootledger that wrote it, or a newer one",
+    )

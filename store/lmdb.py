@@ -1,0 +1,205 @@
+"""The durable adapter: one LMDB environment holds the ledger.
+
+Five databases: `log` (position → frame), `heads` (intent → its end), `unfinished` (node and intent,
+the index), `projections` (name → position and state), `meta`. An append writes log, heads and index
+in one transaction. One intent's history is a walk from its head along the positions that each frame
+keeps of the one before, so no index by intent is needed.
+
+Beside the environment's own files the directory holds `owners/`, one lock file for each intent that
+a live process owns, and `reserve`, room that is given up when the disk is full, so that the word
+why can still be written.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Self
+from uuid import UUID
+
+from bootledger.environment import (
+    DEFAULT_MAP_SIZE_BYTES,
+    DEFAULT_WAIT_S,
+    MIB,
+    Databases,
+    Environment,
+    Transaction,
+    create_environment,
+)
+from bootledger.errors import OutOfSpace
+from bootledger.files import FileLock, Files, is_locked, translated
+from bootledger.store import records, tables
+from bootledger.store.admission import (
+    check_bounds,
+    check_expectation,
+    check_projection_name,
+    projection_conflict,
+)
+from bootledger.store.codec import encode_event
+from bootledger.store.port import Append, Head, NodeExpectation, Recorded, SavedProjection
+
+RESERVE_BYTES = MIB
+_FILES = Files()
+
+
+class LmdbEventStore:
+    """A ledger in a directory. Open with `LmdbEventStore.open`, close when done."""
+
+    def __init__(self, env: Environment, files: Files) -> None:
+        self._env = env
+        self._files = files
+        self._owners = env.path / "owners"
+        self._reserve = env.path / "reserve"
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        create: bool = True,
+        files: Files = _FILES,
+        map_size_bytes: int = DEFAULT_MAP_SIZE_BYTES,
+        wait_s: float = DEFAULT_WAIT_S,
+    ) -> Self:
+        """Open the ledger in the directory `path`; with `create`, make it if nothing is there.
+
+        The directory appears whole and durable or not at all; its parent must exist. The map grows
+        by itself from `map_size_bytes`; a write waits `wait_s` seconds for other writers.
+
+        Raises `InvalidValue` if there is no ledger and none can be made there, `CorruptRecord` if
+        what is there is no ledger, `UnknownFormat` if a newer version wrote it, `StoreBusy`,
+        `OutOfSpace` or `ReadOnly` as the machine has it.
+        """
+        if create:
+            create_environment(path, tables.DATABASES, tables.initialise, files, wait_s=wait_s)
+        env = Environment.open(
+            path, tables.DATABASES, files, name="log", map_size_bytes=map_size_bytes, wait_s=wait_s
+        )
+        try:
+            env.read(tables.check_format)
+            store = cls(env, files)
+            files.make_directory(store._owners)
+            store._make_reserve()
+        except BaseException:
+            env.close()
+            raise
+        return store
+
+    def append(
+        self, batch: Sequence[Append], *, expect: NodeExpectation | None = None
+    ) -> Sequence[int]:
+        """Append a batch, durable when this returns; see the port."""
+        payloads = [encode_event(item.event) for item in batch]
+
+        def work(txn: Transaction, db: Databases) -> Sequence[int]:
+            if expect is not None:
+                check_expectation(expect, frozenset(tables.pending(txn, db, expect.node_id)))
+            first = tables.last_position(txn, db) + 1
+            for position, item in enumerate(batch, start=first):
+                tables.append(txn, db, position, item, payloads[position - first])
+            return range(first, first + len(batch))
+
+        try:
+            return self._env.write(work)
+        except OutOfSpace:
+            # The caller will want to write down why it stops: leave it the room to.
+            self._files.remove(self._reserve)
+            raise
+
+    def head(self, intent_id: UUID) -> Head | None:
+        """Return the end of the intent's history; see the port."""
+        return self._env.read(partial(tables.head, intent_id=intent_id))
+
+    def unfinished(self, node_id: str | None = None) -> Sequence[Head]:
+        """Return the heads of unfinished intents, by intent id; see the port."""
+        heads = self._env.read(partial(tables.pending_heads, node_id=node_id))
+        return sorted(heads, key=lambda head: head.intent_id)
+
+    def history(self, intent_id: UUID) -> Iterator[Recorded]:
+        """Yield the intent's events, newest first, in bounded memory; see the port."""
+        head = self.head(intent_id)
+        if head is None:
+            return
+        position, version = head.position, head.version
+
+        while position:
+            found, position = self._env.read(
+                partial(tables.walk_back, intent_id=intent_id, position=position, version=version)
+            )
+            version -= len(found)
+            yield from found
+
+    def read(self, after_position: int, limit: int) -> Sequence[Recorded]:
+        """Return events after a position, oldest first; see the port."""
+        check_bounds(after_position, limit)
+        found: list[Recorded] = []
+        while len(found) < limit:
+            batch = self._env.read(
+                partial(
+                    tables.read,
+                    first=after_position + len(found) + 1,
+                    limit=min(limit - len(found), tables.READ_BATCH),
+                )
+            )
+            if not batch:
+                break
+            found += batch
+        return found
+
+    def last_position(self) -> int:
+        """Return the position of the newest event; see the port."""
+        return self._env.read(tables.last_position)
+
+    def load_projection(self, name: str) -> SavedProjection | None:
+        """Return what was saved under `name`; see the port."""
+        check_projection_name(name)
+        return self._env.read(partial(tables.projection, name=name))
+
+    def save_projection(self, name: str, expected_position: int, saved: SavedProjection) -> None:
+        """Replace what is saved under `name`, durable when this returns; see the port."""
+        check_projection_name(name)
+        key = name.encode()
+
+        def work(txn: Transaction, db: Databases) -> None:
+            before = tables.projection(txn, db, name)
+            position = 0 if before is None else before.position
+            if position != expected_position:
+                raise projection_conflict(name, expected_position, position)
+            txn.put(key, records.encode_projection(key, saved), db=db["projections"])
+
+        self._env.write(work)
+
+    def claim(self, intent_id: UUID, words: str) -> _LockClaim:
+        """Take hold of an intent until released or this process dies; see the port."""
+        return _LockClaim(self._files.lock(self._owner_path(intent_id)).acquire(words=words))
+
+    def claimed(self, intent_id: UUID) -> bool:
+        """Return whether a live process holds the intent; see the port."""
+        return is_locked(self._owner_path(intent_id))
+
+    def close(self) -> None:
+        """Give the store back. Harmless when repeated; claims are not released by it."""
+        self._env.close()
+
+    def _owner_path(self, intent_id: UUID) -> Path:
+        return self._owners / f"{intent_id}.lock"
+
+    def _make_reserve(self) -> None:
+        with translated(self._reserve):
+            if self._reserve.exists() and self._reserve.stat().st_size == RESERVE_BYTES:
+                return
+            # Room that was just given up is for the one who needs it, not for the next to open.
+            if shutil.disk_usage(self._env.path).free < 2 * RESERVE_BYTES:
+                return
+        self._files.open(self._reserve, size_bytes=RESERVE_BYTES).close()
+
+
+class _LockClaim:
+    def __init__(self, lock: FileLock) -> None:
+        self._lock = lock
+
+    def release(self) -> None:
+        """Let go and take the lock file away. Harmless when repeated."""
+        self._lock.release(remove=True)
