@@ -1,0 +1,9 @@
+"""Answers that are replays: pure folds over the events, and what is read out of the heads.
+
+- `heads`: one intent's progress as the bytes that the store keeps beside its last event
+- `runner`: keeps a projection up to date, batch by batch
+- `unfinished`: every unfinished intent, from the heads
+- `latest`: where every node stands, by replay
+- `resume`: may this node resume, from where, and if not, why not
+- `dangling`: what an operator should know about every unfinished intent
+"""

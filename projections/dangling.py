@@ -1,0 +1,124 @@
+"""What an operator should know about every unfinished intent: what, since when, and what to do.
+
+"Dangling" is said of three different things, and they call for different answers: an intent whose
+owner is alive, one that stopped with a word (suspended, with a cause), and one that stopped without
+(its owner died).
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+
+from bootledger.positions import U64
+from bootledger.projections.resume import Decision, Resumable, Why, decide
+from bootledger.projections.unfinished import UnfinishedIntent
+from bootledger.statemachine.progress import State
+
+
+class Liveness(enum.StrEnum):
+    """Whether anybody is at it."""
+
+    RUNNING = "running"
+    """A live process holds the intent."""
+    STOPPED_WITH_WORD = "stopped, with a word"
+    """Suspended: the last event says why."""
+    STOPPED_WITHOUT_WORD = "stopped, without a word"
+    """The owner died: the last event is ordinary work."""
+
+
+class DanglingIntent(msgspec.Struct, frozen=True):
+    """One unfinished intent, as reported at each scan. An operator event.
+
+    Times are milliseconds since 1970. `what_to_do` is the sentence for the operator.
+    """
+
+    intent_id: UUID
+    op: str
+    node_id: str
+    liveness: Liveness
+    state: State
+    phase: State
+    began_at_ms: U64
+    since_ms: U64
+    applied_lsn: U64 | None
+    staged_bytes: U64
+    size_bytes: U64 | None
+    holder: str
+    cause: str | None
+    retry_at_ms: U64 | None
+    what_to_do: str
+
+    @property
+    def level(self) -> int:
+        """Running is information; anything that stopped is a warning."""
+        return logging.INFO if self.liveness is Liveness.RUNNING else logging.WARNING
+
+    def describe(self) -> str:
+        """Return one line: what dangles, where it stood, why, and what to do."""
+        cause = f" ({self.cause})" if self.cause else ""
+        lsn = "no LSN applied" if self.applied_lsn is None else f"LSN {self.applied_lsn} applied"
+        return (
+            f"{self.op} {self.intent_id} of node {self.node_id!r} is {self.liveness}{cause}: "
+            f"{self.phase}, {lsn}. {self.what_to_do}"
+        )
+
+
+def report(unfinished: Sequence[UnfinishedIntent]) -> list[DanglingIntent]:
+    """Return what to say about each unfinished intent, in the order given."""
+    return [_describe(intent, decide(intent.node_id, unfinished)) for intent in unfinished]
+
+
+def _describe(intent: UnfinishedIntent, decision: Decision) -> DanglingIntent:
+    progress, snapshot = intent.progress, intent.progress.snapshot
+    suspended = progress.suspension if progress.state is State.SUSPENDED else None
+    if intent.running:
+        liveness = Liveness.RUNNING
+    elif suspended:
+        liveness = Liveness.STOPPED_WITH_WORD
+    else:
+        liveness = Liveness.STOPPED_WITHOUT_WORD
+    return DanglingIntent(
+        intent_id=intent.intent_id,
+        op=intent.op,
+        node_id=intent.node_id,
+        liveness=liveness,
+        state=progress.state,
+        phase=progress.phase,
+        began_at_ms=progress.begin.recorded_at_ms if progress.begin else 0,
+        since_ms=progress.recorded_at_ms,
+        applied_lsn=progress.applied_lsn,
+        staged_bytes=snapshot.staged_bytes if snapshot else 0,
+        size_bytes=snapshot.size_bytes if snapshot else None,
+        holder=str(progress.holder),
+        cause=suspended.cause if suspended else None,
+        retry_at_ms=suspended.retry_at_ms if suspended else None,
+        what_to_do=_advice(intent, decision),
+    )
+
+
+def _advice(intent: UnfinishedIntent, decision: Decision) -> str:
+    if intent.running:
+        return "Nothing to do: a live process works on it."
+    if intent.progress.held and intent.progress.suspension is not None:
+        actor = intent.progress.suspension.actor
+        return f"Held by {actor}: resume it in a person's name, or abort it."
+    if isinstance(decision, Resumable):
+        if decision.intent.intent_id == intent.intent_id:
+            return "Start the replica again: it resumes here."
+        return "Start the replica again: beginning or completing supersedes this one."
+    match decision.why:
+        case Why.SEVERAL:
+            if intent.progress.has_progress:
+                return "Several of this node have progress: abort all but the one that counts."
+            return "The next begin of this node supersedes it."
+        case Why.RUNNING:
+            return "Another intent of this node is running; completing that supersedes this one."
+        case Why.NO_PROGRESS:
+            return "Start the replica again: it begins afresh and supersedes this one."
+        case _:
+            return "Start the replica again."
