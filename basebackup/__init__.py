@@ -1,0 +1,6 @@
+"""A base backup: what it is, and how it gets onto the replica's disk.
+
+- `manifest`: what a base backup consists of, chunk by chunk (pure)
+- `publishing`: manifests as files, written so that one that exists is whole
+- `staging`: chunks, verified and durable, in the one file that becomes the database
+"""
