@@ -1,0 +1,166 @@
+"""Base backups of a database, published under tokens inside of its own directory.
+
+    PRIMARY/data.mdb, lock.mdb, write.lock        the database
+    PRIMARY/basebackups/publishing.lock           held by whoever publishes or wipes
+    PRIMARY/basebackups/TOKEN/data.mdb, lock.mdb  a copy of it, as it was at one LSN
+    PRIMARY/basebackups/TOKEN/manifest            what that copy consists of
+
+A base backup exists if and only if its manifest does. The manifest is the last thing to appear and
+the first to go, each in one step; a directory without one is the leftover of a death and is wiped
+by whoever publishes or releases next.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bootledger.basebackup.manifest import Manifest
+from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES, describe, open_manifest
+from bootledger.environment import DEFAULT_WAIT_S
+from bootledger.errors import BootledgerError, InvalidValue, SnapshotLost, SourceUnavailable
+from bootledger.files import Files, LockHeld, translated
+from bootledger.positions import check_u64
+from bootledger.replica.database import Database
+from bootledger.replica.ports import Pin
+
+DATA_NAME = "data.mdb"
+MANIFEST_NAME = "manifest"
+
+# Tokens come back from outside and become names of directories: nothing else may pass.
+_INTENT_ID = re.compile(r"[0-9a-z-]{1,64}", re.ASCII)
+_TOKEN = re.compile(r"[0-9a-z-]{1,64}\.[0-9]{1,20}", re.ASCII)
+
+
+class BaseBackups:
+    """The base backups of one database. Any number of processes may publish and release."""
+
+    def __init__(
+        self,
+        database: Database,
+        files: Files,
+        *,
+        wait_s: float = DEFAULT_WAIT_S,
+        chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+    ) -> None:
+        """`wait_s` is how long a publication waits for another one of the same database."""
+        self._chunk_bytes = chunk_bytes
+        self._database = database
+        self._files = files
+        self._wait_s = wait_s
+        self._root = database.path / "basebackups"
+        self._lock_path = self._root / "publishing.lock"
+
+    def pin(self, intent_id: str, generation: int) -> Pin:
+        """Publish a base backup for this intent and generation, or return the one that exists.
+
+        Streamed while writers go on: memory does not grow with the database. It is durable when
+        this returns, and stays until `release`. Passes `basebackup.copying`, `basebackup.copied`
+        and the points of the manifest.
+
+        Raises `InvalidValue` for an intent id that is not made of a-z, 0-9 and `-`,
+        `SourceUnavailable` if another base backup is being published for longer than `wait_s`,
+        `OutOfSpace` if there is no room, and leaves nothing behind then.
+        """
+        token = _token(intent_id, generation)
+        directory = self._root / token
+        if not _is_published(directory):
+            self._files.make_directory(self._root)
+            try:
+                lock = self._files.lock(self._lock_path).acquire(wait_s=self._wait_s)
+            except LockHeld as held:
+                raise SourceUnavailable(
+                    f"{self._database.path}: {held.holder} is publishing a base backup",
+                    hint="it is tried again; one is published at a time",
+                ) from held
+            with lock:
+                self._wipe_leftovers()
+                if not _is_published(directory):
+                    self._publish(directory)
+                self._wipe_leftovers()  # of what was released meanwhile
+        path = directory / MANIFEST_NAME
+        with translated(path), open_manifest(path) as manifest:
+            return Pin(
+                token=token,
+                timeline=manifest.timeline,
+                lsn=manifest.checkpoint_lsn,
+                size_bytes=manifest.size_bytes,
+                manifest_size_bytes=path.stat().st_size,
+                manifest_digest=manifest.digest,
+            )
+
+    def path(self, token: str, name: str) -> Path:
+        """Return where a file of a base backup lies.
+
+        Raises `SnapshotLost` if there is no base backup of this token, `InvalidValue` for a token
+        that was never given out.
+        """
+        directory = self._root / _check_token(token)
+        if not _is_published(directory):
+            raise SnapshotLost(f"{self._database.path} has no base backup {token}")
+        return directory / name
+
+    def release(self, token: str) -> None:
+        """Delete a base backup if it is there. Raises `InvalidValue` for what is no token."""
+        directory = self._root / _check_token(token)
+        if not directory.is_dir():
+            return
+        self._files.remove(directory / MANIFEST_NAME)
+        try:
+            lock = self._files.lock(self._lock_path).acquire()
+        except LockHeld:
+            return  # whoever is publishing wipes it in the end
+        with lock:
+            self._wipe_leftovers()
+
+    def _publish(self, directory: Path) -> None:
+        try:
+            self._files.make_directory(directory)
+            start_lsn = self._database.last_lsn()
+            self._files.point("basebackup.copying")
+            self._database.copy(directory)
+            self._files.point("basebackup.copied")
+            self._describe(directory, start_lsn).close()
+        except BootledgerError:
+            self._files.remove(directory)
+            raise
+
+    def _describe(self, directory: Path, start_lsn: int) -> Manifest:
+        # Writers went on: only the copy itself can tell at which LSN it was made.
+        with Database.open(directory, self._files, name="basebackup") as copy:
+            identity, lsn = copy.identity(), copy.last_lsn()
+        with self._files.open(directory / DATA_NAME) as file:
+            return describe(
+                file,
+                source_identity=identity.database_id,
+                timeline=identity.timeline,
+                start_lsn=start_lsn,
+                checkpoint_lsn=lsn,
+                path=DATA_NAME,
+                files=self._files,
+                manifest_path=directory / MANIFEST_NAME,
+                chunk_bytes=self._chunk_bytes,
+            )
+
+    def _wipe_leftovers(self) -> None:
+        for entry in self._root.iterdir():
+            if entry.is_dir() and not _is_published(entry):
+                self._files.remove(entry)
+
+
+def _is_published(directory: Path) -> bool:
+    return (directory / MANIFEST_NAME).is_file()
+
+
+def _token(intent_id: object, generation: int) -> str:
+    if not isinstance(intent_id, str) or not _INTENT_ID.fullmatch(intent_id):
+        raise InvalidValue(
+            f"an intent id has 1 to 64 of a-z, 0-9 and '-', not {str(intent_id)[:80]!r}"
+        )
+    return f"{intent_id}.{check_u64(generation, 'generation')}"
+
+
+def _check_token(token: object) -> str:
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise InvalidValue(f"not a token of a base backup: {str(token)[:80]!r}")
+    return token

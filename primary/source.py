@@ -1,0 +1,131 @@
+"""A primary on the same machine as a `Source`: its directory, read while others write to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from bootledger.basebackup.manifest import MAX_CHUNK_BYTES
+from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
+from bootledger.environment import DEFAULT_WAIT_S
+from bootledger.errors import InvalidValue, SnapshotLost, SourceUnavailable
+from bootledger.files import Files, translated
+from bootledger.positions import check_u64
+from bootledger.primary.backups import DATA_NAME, MANIFEST_NAME, BaseBackups
+from bootledger.replica.database import Database
+from bootledger.replica.ports import Change, Pin, SourceIdentity
+
+
+class LocalSource:
+    """Keeps the promise of `bootledger.replica.ports.Source`. Thread-safe.
+
+    Every method raises `SourceUnavailable` if the database has left its place since it was opened.
+    """
+
+    def __init__(self, database: Database, backups: BaseBackups) -> None:
+        self._database = database
+        self._backups = backups
+        self._data = database.path / DATA_NAME
+        self._place = self._whereabouts()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        files: Files,
+        *,
+        wait_s: float = DEFAULT_WAIT_S,
+        chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+    ) -> Self:
+        """Open the primary in the directory `path`; another process may go on writing to it.
+
+        `wait_s` is how long `pin` waits for another publication, `chunk_bytes` into what size of
+        chunks a base backup is cut. Raises `SourceUnavailable` if
+        there is nothing at `path`, otherwise what `Database.open` raises.
+        """
+        if not path.exists():
+            raise SourceUnavailable(f"there is no primary at {path}", hint="is it mounted?")
+        database = Database.open(path, files, name="primary")
+        backups = BaseBackups(database, files, wait_s=wait_s, chunk_bytes=chunk_bytes)
+        return cls(database, backups)
+
+    def identity(self) -> SourceIdentity:
+        """Return which database this is."""
+        self._check_there()
+        return self._database.identity()
+
+    def last_lsn(self) -> int:
+        """Return the LSN of the newest change, 0 before the first."""
+        self._check_there()
+        return self._database.last_lsn()
+
+    def pin(self, intent_id: str, generation: int) -> Pin:
+        """Publish a base backup, or return the one that exists: as `BaseBackups.pin`."""
+        self._check_there()
+        return self._backups.pin(intent_id, generation)
+
+    def read_manifest(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Return that part of the encoded manifest; fewer bytes only at its end.
+
+        Raises `SnapshotLost` if the token is gone, `InvalidValue` for more than `MAX_CHUNK_BYTES`.
+        """
+        return self._read(token, MANIFEST_NAME, offset_bytes, length_bytes)
+
+    def read_chunk(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Return that part of the base backup; otherwise as `read_manifest`."""
+        return self._read(token, DATA_NAME, offset_bytes, length_bytes)
+
+    def changes(self, after_lsn: int, limit: int) -> Sequence[Change]:
+        """Return changes after an LSN: as `Database.changes`."""
+        self._check_there()
+        return self._database.changes(after_lsn, limit)
+
+    def release(self, token: str) -> None:
+        """Delete the base backup if it is there."""
+        self._check_there()
+        self._backups.release(token)
+
+    def close(self) -> None:
+        """Give the database back. Base backups stay."""
+        self._database.close()
+
+    def _read(self, token: str, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        check_u64(offset_bytes, "offset_bytes")
+        if check_u64(length_bytes, "length_bytes") > MAX_CHUNK_BYTES:
+            raise InvalidValue(f"{length_bytes} bytes at once, {MAX_CHUNK_BYTES} are allowed")
+        self._check_there()
+        path = self._backups.path(token, name)
+        with translated(path):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise SnapshotLost(f"{path} was released") from None
+            try:
+                # Offsets beyond the largest that a file can have are an error to the system.
+                if offset_bytes >= os.fstat(fd).st_size:
+                    return b""
+                return os.pread(fd, length_bytes, offset_bytes)
+            finally:
+                os.close(fd)
+
+    def _whereabouts(self) -> tuple[int, int]:
+        try:
+            stat = self._data.stat()
+        except OSError as error:
+            raise SourceUnavailable(f"the primary is gone: {error}") from error
+        return stat.st_dev, stat.st_ino
+
+    def _check_there(self) -> None:
+        # LMDB would go on reading a file that was deleted or replaced underneath it.
+        if self._whereabouts() != self._place:
+            raise SourceUnavailable(
+                f"{self._data} was replaced since it was opened", hint="open the source again"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
