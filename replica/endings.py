@@ -1,0 +1,63 @@
+"""How a bootstrap ends or pauses: superseded by a later one, or suspended because of an error."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from bootledger.errors import Corrupted, DivergedHistory, OutOfSpace, SourceUnavailable
+from bootledger.positions import TEXT_MAX_BYTES
+from bootledger.projections.heads import encode_head
+from bootledger.statemachine.events import Abort, CauseClass, Complete
+from bootledger.statemachine.fold import advance
+from bootledger.statemachine.progress import Progress, State
+from bootledger.store.port import Append
+
+
+def supersede(intent_id: UUID, progress: Progress, now_ms: int, *, by: UUID) -> Append:
+    """Return the append that ends an older intent in favour of `by`.
+
+    One that was promoting counts as rolled back: CURRENT is the newer one's from here on.
+    """
+    event = Abort(
+        recorded_at_ms=now_ms,
+        actor=progress.begin.node_id if progress.begin else str(intent_id),
+        reason=f"superseded by {by}",
+        abort_kind="superseded",
+        rolled_back=progress.phase is State.PROMOTING,
+    )
+    return Append(intent_id, progress.version, event, encode_head(advance(progress, event)))
+
+
+def cause_class_of(error: BaseException) -> CauseClass:
+    """Return under which class an exception suspends a bootstrap."""
+    match error:
+        case OutOfSpace():
+            return "capacity"
+        case SourceUnavailable() | ConnectionError() | TimeoutError():
+            return "network"
+        case DivergedHistory():
+            return "diverged"
+        case Corrupted():
+            return "source"
+        case KeyboardInterrupt() | SystemExit():
+            return "shutdown"
+        case _:
+            return "error"
+
+
+def ending(progress: Progress) -> str:
+    """Return how an intent ended, or who holds it, in words."""
+    match progress.end:
+        case Abort() as abort:
+            return f"aborted by {abort.actor}: {abort.reason}"
+        case Complete():
+            return "completed"
+        case None:
+            held = progress.suspension
+            return f"held by {held.actor}: {held.cause}" if held else str(progress.state)
+
+
+def shortened(text: str) -> str:
+    """Return `text` short enough for an event, without what cannot be stored."""
+    clean = text.replace("\0", "?") or "no words"
+    return clean.encode(errors="replace")[:TEXT_MAX_BYTES].decode(errors="ignore")

@@ -1,0 +1,155 @@
+"""The loop that brings a target up to date: ask what is next, do it, record it, ask again.
+
+There is no code here for recovery. `next_step` looks at the folded history only, every step may be
+repeated, and a start after a crash is a start like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import assert_never
+
+from bootledger.errors import ClosedByOperator, NodeBusy, SourceChanged
+from bootledger.files import Files
+from bootledger.projections.resume import NotResumable, Resumable, Why
+from bootledger.replica.handle import BootstrapHandle
+from bootledger.replica.intent_log import IntentLog
+from bootledger.replica.observer import Observer
+from bootledger.replica.ports import OpenApplier, Source
+from bootledger.replica.settings import Settings
+from bootledger.replica.steps import Steps
+from bootledger.replica.target import Target
+from bootledger.statemachine.plan import next_step
+from bootledger.statemachine.progress import State
+from bootledger.statemachine.ranges import Ranges
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a replication achieved: the target's database holds everything up to `applied_lsn`.
+
+    `generation` is the one that CURRENT names; `copied` says whether a base backup was needed;
+    `epochs` counts the starts that it took.
+    """
+
+    intent_id: str
+    applied_lsn: int
+    generation: int
+    copied: bool
+    epochs: int
+
+    def as_dict(self) -> dict[str, str | int | bool]:
+        """Return the fields by name."""
+        return asdict(self)
+
+
+class Replication:
+    """One run of one node's replication from `source` into `target`, with the intents of `log`.
+
+    The caller opens and closes all three, and holds the target's lock by having it open.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        log: IntentLog,
+        source: Source,
+        target: Target,
+        open_applier: OpenApplier,
+        *,
+        files: Files | None = None,
+        settings: Settings | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._node_id = node_id
+        self._log = log
+        self._source = source
+        self._target = target
+        self._settings = settings or Settings()
+        self._observer = observer or Observer()
+        self._identity = source.identity()
+        self._steps = Steps(
+            source, target, open_applier, files or Files(), self._settings, self._observer
+        )
+
+    def run(self) -> Outcome:
+        """Bring the target up to date, whatever state it is in, and return what was achieved.
+
+        Resumes the node's interrupted intent if there is one, else begins another; after one that
+        was being promoted, another follows the log. When this returns, the intent is completed and
+        CURRENT names a database that is up to date. When it raises, the intent is suspended with
+        the error as its cause, unless somebody else owns it.
+
+        Raises `NodeBusy`, `SourceChanged`, `ClosedByOperator` or `Fenced` (stop), `Unavailable`
+        (try again later; `Stopped` if that was asked for), `Corrupted` (look).
+        """
+        outcome, was_promoting = self._run_one()
+        if not was_promoting:
+            return outcome
+        # A promotion that a crash interrupted was finished as it stood; the source has moved on.
+        followed, _ = self._run_one()
+        return replace(followed, copied=True)
+
+    def _run_one(self) -> tuple[Outcome, bool]:
+        """Take up one intent and bring it to its end; say whether it was already promoting."""
+        with self._take_up() as handle:
+            was_promoting = handle.progress.phase is State.PROMOTING
+            snapshot = handle.progress.snapshot
+            self._target.remove_unused(keep=(snapshot.generation,) if snapshot else ())
+            while handle.progress.unfinished:
+                self._steps.check_stop(handle)
+                step = next_step(handle.progress)
+                self._observer.on_step(step, handle.progress)
+                self._steps.do(step, handle)
+        self._target.remove_unused()
+        outcome = Outcome(
+            intent_id=str(handle.intent_id),
+            applied_lsn=handle.progress.applied_lsn or 0,
+            generation=self._target.current() or 0,
+            copied=handle.progress.snapshot is not None,
+            epochs=handle.progress.epoch,
+        )
+        return outcome, was_promoting
+
+    def _take_up(self) -> BootstrapHandle:
+        self._log.scan_and_report()
+        decision = self._log.decide(self._node_id)
+        match decision:
+            case Resumable():
+                self._check_source(decision)
+                return self._log.resume_unfinished(
+                    decision.intent, dropped=self._damaged(decision), on_exit="suspend"
+                )
+            case NotResumable(why=Why.RUNNING):
+                raise NodeBusy(decision.reason, hint="wait for it, or stop that process")
+            case NotResumable(why=Why.HELD):
+                raise ClosedByOperator(decision.reason, hint="it waits until a person resumes it")
+            case NotResumable():
+                source_lsn = self._source.last_lsn()
+                return self._log.begin(
+                    self._node_id,
+                    source_lsn,
+                    source_lsn,
+                    source_identity=self._identity.database_id,
+                    timeline=self._identity.timeline,
+                    last_generation=max(self._target.generations(), default=0),
+                    on_exit="suspend",
+                )
+            case _:
+                assert_never(decision)
+
+    def _check_source(self, decision: Resumable) -> None:
+        begin = decision.intent.progress.begin
+        begun_with = begin.source_identity if begin else None
+        if begun_with not in {None, self._identity.database_id}:
+            raise SourceChanged(
+                f"intent {decision.intent.intent_id} began with source {begun_with}, "
+                f"this source is {self._identity.database_id}",
+                hint="name the right source, or abort the intent",
+            )
+
+    def _damaged(self, decision: Resumable) -> Ranges:
+        progress = decision.intent.progress
+        if not self._settings.verify_staged or progress.phase is not State.TRANSFERRING:
+            return ()
+        return self._steps.damaged(progress.snapshot)

@@ -1,0 +1,44 @@
+"""The manifest of the base backup being copied, kept in the candidate's directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bootledger.basebackup.manifest import Manifest
+from bootledger.basebackup.publishing import open_manifest, write_manifest
+from bootledger.errors import CorruptManifest
+from bootledger.files import Files
+from bootledger.replica.ports import Source
+from bootledger.statemachine.progress import Snapshot
+
+MANIFEST_NAME = "manifest"
+_PIECE_BYTES = 2**20
+
+
+def fetch_manifest(source: Source, snapshot: Snapshot, directory: Path, files: Files) -> Manifest:
+    """Return the manifest of `snapshot`, from `directory` or else from the source. Close it.
+
+    It has the root digest that the pin recorded, so it is the same manifest after any crash, and
+    what an earlier start or a broken disk left behind is not mistaken for it. Durable in
+    `directory` when this returns.
+
+    Raises `SnapshotLost` if the source no longer has it, `CorruptManifest` if what the source sends
+    is not what was pinned.
+    """
+    path = directory / MANIFEST_NAME
+    if path.exists():
+        try:
+            return open_manifest(path, digest=snapshot.manifest_digest)
+        except CorruptManifest:
+            files.remove(path)  # damaged or another snapshot's: the source has the right one
+    return write_manifest(
+        path, _pieces(source, snapshot.token), files, digest=snapshot.manifest_digest
+    )
+
+
+def _pieces(source: Source, token: str) -> Iterator[bytes]:
+    offset_bytes = 0
+    while piece := source.read_manifest(token, offset_bytes, _PIECE_BYTES):
+        yield piece
+        offset_bytes += len(piece)

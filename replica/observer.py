@@ -1,0 +1,27 @@
+"""Who wants to watch a replication at work: progress bars, demos, tests."""
+
+from __future__ import annotations
+
+from bootledger.statemachine.plan import Step
+from bootledger.statemachine.progress import Progress
+from bootledger.statemachine.ranges import Range
+
+
+class Observer:
+    """Told what happens, as it happens; every method does nothing unless overridden.
+
+    Called from the thread that replicates, after the fact. What it raises ends the run like any
+    other error.
+    """
+
+    def on_step(self, step: Step, progress: Progress) -> None:
+        """A step is about to be done."""
+
+    def on_fetched(self, fetched: Range) -> None:
+        """These bytes of the base backup came from the source; they are not durable yet."""
+
+    def on_staged(self, staged: Range, progress: Progress) -> None:
+        """These bytes are durable, and so is the event that says so."""
+
+    def on_applied(self, applied_lsn: int, target_lsn: int) -> None:
+        """Changes up to `applied_lsn` are durable; the source stood at `target_lsn`."""

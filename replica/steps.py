@@ -1,0 +1,290 @@
+"""The steps of a replication. Each does its work, then records the event that says so.
+
+Data is durable before the event that claims it; the event is durable before the step that it
+licenses. Every step may be done again: after a crash between work and event, it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import assert_never
+
+from bootledger.basebackup.manifest import Chunk
+from bootledger.basebackup.staging import Candidate
+from bootledger.errors import (
+    CorruptChunk,
+    CorruptManifest,
+    DivergedHistory,
+    LogWindowLost,
+    SnapshotLost,
+    Stopped,
+)
+from bootledger.files import Files
+from bootledger.replica.handle import BootstrapHandle
+from bootledger.replica.manifests import fetch_manifest
+from bootledger.replica.observer import Observer
+from bootledger.replica.ports import Applier, OpenApplier, Source
+from bootledger.replica.readers import DATA_NAME
+from bootledger.replica.settings import Settings
+from bootledger.replica.target import Target
+from bootledger.statemachine import plan
+from bootledger.statemachine.events import Checkpoint, Promote, SnapshotChunk
+from bootledger.statemachine.progress import Snapshot
+from bootledger.statemachine.ranges import Ranges, subtract, total_bytes
+
+
+class Steps:
+    """Does the steps of one run, on behalf of the handle that is passed in."""
+
+    def __init__(
+        self,
+        source: Source,
+        target: Target,
+        open_applier: OpenApplier,
+        files: Files,
+        settings: Settings,
+        observer: Observer,
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._open_applier = open_applier
+        self._files = files
+        self._settings = settings
+        self._observer = observer
+        self._identity = source.identity()
+
+    def check_stop(self, handle: BootstrapHandle) -> None:
+        """Suspend and raise `Stopped` if somebody asked for it."""
+        if cause := self._settings.stop():
+            handle.suspend(cause, "shutdown")
+            raise Stopped(cause, hint="the same command goes on from here")
+
+    def damaged(self, snapshot: Snapshot | None) -> Ranges:
+        """Read everything that is staged again, and return what does not match the manifest."""
+        if snapshot is None or not snapshot.staged:
+            return ()
+        with self._candidate(snapshot) as candidate:
+            return candidate.damaged(snapshot.staged)
+
+    def do(self, step: plan.Step, handle: BootstrapHandle) -> None:
+        """Do one step and record it. When this returns, `handle.progress` has moved on."""
+        match step:
+            case plan.FindPosition():
+                self._find_position(handle)
+            case plan.Fetch():
+                self._fetch(step.snapshot, handle)
+            case plan.Restore():
+                self._restore(step.snapshot, handle)
+            case plan.CatchUp():
+                self._catch_up(step, handle)
+            case plan.Swap():
+                self._swap(step, handle)
+            case plan.BeginIntent() | plan.TakeUp() | plan.Nothing():
+                raise AssertionError(f"an owned intent never asks for {step}")
+            case _:
+                assert_never(step)
+
+    def _find_position(self, handle: BootstrapHandle) -> None:
+        """Follow the log from where the current database stands, or pin a snapshot."""
+        current = self._target.current()
+        if current is None:
+            return self._pin(handle)
+        with closing(self._applier(current)) as applier:
+            applied_lsn = applier.applied_lsn()
+        self._check_not_ahead(applied_lsn, self._source.last_lsn())
+        try:
+            self._source.changes(applied_lsn, 1)
+        except LogWindowLost:
+            return self._pin(handle)
+        return self._checkpoint(handle, applied_lsn, self._identity.timeline)
+
+    def _pin(self, handle: BootstrapHandle) -> None:
+        generation = handle.progress.generation + 1
+        pin = self._source.pin(str(handle.intent_id), generation)
+        handle.record(
+            SnapshotChunk(
+                recorded_at_ms=self._settings.clock(),
+                token=pin.token,
+                generation=generation,
+                offset_bytes=0,
+                length_bytes=0,
+                size_bytes=pin.size_bytes,
+                snapshot_lsn=pin.lsn,
+                manifest_digest=pin.manifest_digest,
+            )
+        )
+
+    @contextmanager
+    def _candidate(self, snapshot: Snapshot) -> Iterator[Candidate]:
+        directory = self._target.create_generation(snapshot.generation)
+        with (
+            fetch_manifest(self._source, snapshot, directory, self._files) as manifest,
+            Candidate(directory, manifest, self._files) as candidate,
+        ):
+            if manifest.path != DATA_NAME:
+                raise CorruptManifest(
+                    f"the base backup consists of {manifest.path!r}, a database is {DATA_NAME!r}"
+                )
+            yield candidate
+
+    def _fetch(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
+        """Stage every missing chunk; what the last owner wrote but did not claim is not fetched."""
+        try:
+            with self._candidate(snapshot) as candidate:
+                candidate.prepare()
+                for chunk in candidate.claimable(snapshot.staged):
+                    self._claim(chunk, handle)
+                for chunk in candidate.missing(_open_snapshot(handle).staged):
+                    self.check_stop(handle)
+                    data = self._source.read_chunk(
+                        snapshot.token, chunk.offset_bytes, chunk.length_bytes
+                    )
+                    self._observer.on_fetched(chunk.range)
+                    candidate.stage(chunk, data)
+                    self._claim(chunk, handle)
+        except SnapshotLost:
+            self._pin(handle)
+
+    def _claim(self, chunk: Chunk, handle: BootstrapHandle) -> None:
+        """Record what no event has claimed yet of a chunk that is durable in the candidate."""
+        snapshot = _open_snapshot(handle)
+        unclaimed: Ranges = (chunk.range,)
+        for staged in snapshot.staged:
+            unclaimed = subtract(unclaimed, staged)
+        for part in unclaimed:
+            handle.record(
+                SnapshotChunk(
+                    recorded_at_ms=self._settings.clock(),
+                    token=snapshot.token,
+                    generation=snapshot.generation,
+                    offset_bytes=part.start_bytes,
+                    length_bytes=part.end_bytes - part.start_bytes,
+                )
+            )
+            self._observer.on_staged(part, handle.progress)
+
+    def _restore(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
+        """Check that the whole candidate is the database that was pinned; changes nothing in it."""
+        with self._candidate(snapshot) as candidate:
+            timeline = candidate.manifest.timeline
+            if self._settings.verify_staged and (lost := candidate.damaged(snapshot.staged)):
+                raise CorruptChunk(
+                    f"{total_bytes(lost)} staged bytes no longer match the manifest",
+                    hint="start again with verification: it drops them and fetches them again",
+                )
+        with closing(self._applier(snapshot.generation)) as applier:
+            applied_lsn = applier.applied_lsn()
+        if applied_lsn != snapshot.lsn:
+            raise DivergedHistory(
+                f"generation {snapshot.generation} holds LSN {applied_lsn}, "
+                f"it was pinned at LSN {snapshot.lsn}",
+                hint="the candidate was changed by somebody else: abort the intent",
+            )
+        self._checkpoint(handle, applied_lsn, timeline)
+
+    def _catch_up(self, step: plan.CatchUp, handle: BootstrapHandle) -> None:
+        """Apply the log until the replica has what the source had, and lags by little."""
+        if handle.progress.snapshot is not None:
+            self._source.release(handle.progress.snapshot.token)
+        generation = step.candidate_generation or self._target.current()
+        if generation is None:
+            raise DivergedHistory("CURRENT is gone: there is no database to catch up")
+        with closing(self._applier(generation)) as applier:
+            applied_lsn = self._agreed_lsn(applier, step.applied_lsn, handle)
+            try:
+                self._follow(applier, applied_lsn, handle)
+            except LogWindowLost:
+                return self._pin(handle)
+            applied_lsn, record_count = applier.applied_lsn(), applier.record_count()
+        if step.candidate_generation is None:
+            return self._complete(handle, record_count)
+        handle.record(
+            Promote(
+                recorded_at_ms=self._settings.clock(),
+                generation=step.candidate_generation,
+                applied_lsn=applied_lsn,
+            )
+        )
+        return None
+
+    def _follow(self, applier: Applier, applied_lsn: int, handle: BootstrapHandle) -> None:
+        target_lsn = self._source.last_lsn()
+        self._check_not_ahead(applied_lsn, target_lsn)
+        while applied_lsn < target_lsn or self._lag(applied_lsn) > self._settings.lag_changes:
+            self.check_stop(handle)
+            changes = self._source.changes(applied_lsn, self._settings.batch_changes)
+            if not changes:
+                raise DivergedHistory(
+                    f"the source ends at LSN {applied_lsn} and said that it stands at {target_lsn}"
+                )
+            applier.apply(changes)
+            applied_lsn = changes[-1].lsn
+            self._checkpoint(handle, applied_lsn, handle.progress.timeline, batches=1)
+            self._observer.on_applied(applied_lsn, max(applied_lsn, target_lsn))
+
+    def _check_not_ahead(self, applied_lsn: int, source_lsn: int) -> None:
+        if applied_lsn > source_lsn:
+            raise DivergedHistory(
+                f"the replica holds LSN {applied_lsn}, its source only LSN {source_lsn}",
+                hint="the source was rolled back or restored: look at both before going on",
+            )
+
+    def _lag(self, applied_lsn: int) -> int:
+        return self._source.last_lsn() - applied_lsn
+
+    def _agreed_lsn(self, applier: Applier, recorded_lsn: int, handle: BootstrapHandle) -> int:
+        """Return the applied LSN, once the database and the log agree on it.
+
+        A crash between applying and recording leaves the database ahead: its LSN counts. It can
+        never be behind, because data is durable before the event that claims it.
+        """
+        applied_lsn = applier.applied_lsn()
+        if applied_lsn < recorded_lsn:
+            raise DivergedHistory(
+                f"the database holds LSN {applied_lsn}, the log recorded {recorded_lsn}",
+                hint="the database was replaced or rolled back: abort the intent and begin again",
+            )
+        if applied_lsn > recorded_lsn:
+            self._checkpoint(handle, applied_lsn, handle.progress.timeline)
+        return applied_lsn
+
+    def _swap(self, step: plan.Swap, handle: BootstrapHandle) -> None:
+        with closing(self._applier(step.generation)) as applier:
+            record_count = applier.record_count()
+        self._target.promote(step.generation)
+        self._complete(handle, record_count)
+
+    def _complete(self, handle: BootstrapHandle, total_records: int) -> None:
+        begin = handle.progress.begin
+        began_at_ms = begin.recorded_at_ms if begin else 0
+        handle.complete(total_records, max(0, self._settings.clock() - began_at_ms))
+
+    def _checkpoint(
+        self, handle: BootstrapHandle, applied_lsn: int, timeline: int, *, batches: int = 0
+    ) -> None:
+        handle.record(
+            Checkpoint(
+                recorded_at_ms=self._settings.clock(),
+                applied_lsn=applied_lsn,
+                batches=handle.progress.batches + batches,
+                timeline=timeline,
+            )
+        )
+
+    def _applier(self, generation: int) -> Applier:
+        """Open a generation's database, which must be a copy of this source."""
+        applier = self._open_applier(self._target.directory(generation))
+        found = applier.identity().database_id
+        if found != self._identity.database_id:
+            applier.close()
+            raise DivergedHistory(
+                f"generation {generation} is a copy of {found}, not of {self._identity.database_id}"
+            )
+        return applier
+
+
+def _open_snapshot(handle: BootstrapHandle) -> Snapshot:
+    if handle.progress.snapshot is None:
+        raise AssertionError("a chunk is claimed only while a snapshot is open")
+    return handle.progress.snapshot

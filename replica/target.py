@@ -1,0 +1,212 @@
+"""The directory that a replica lives in, and the one process that may change it.
+
+    TARGET/identity      whose it is: source, node, format
+    TARGET/CURRENT       the name of the generation in service, or `none`
+    TARGET/gen-0001/     a database; a promoted one is never renamed
+    TARGET/owner.lock    held by the owner for its life
+    TARGET/ledger/       the default place of the ledger; not touched here
+
+Nobody writes, swaps or deletes here without the owner's lock. Readers need none of it: see
+`bootledger.replica.readers`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+from bootledger.clock import now_ms
+from bootledger.errors import InvalidValue, TargetBusy, WrongProcess
+from bootledger.files import FileLock, Files, LockHeld, translated
+from bootledger.replica.identity import LEDGER_NAME, OWNER_LOCK_NAME, Identity, find_identity
+from bootledger.replica.readers import (
+    CURRENT_NAME,
+    IDENTITY_NAME,
+    NO_GENERATION,
+    READERS_LOCK_NAME,
+    checked_current,
+    current_directory,
+    generation_name,
+    has_database,
+    open_current,
+    parse_generation,
+)
+
+__all__ = ["LEDGER_NAME", "Identity", "Target", "current_directory", "open_current"]
+
+
+class Target:
+    """A target that this process owns. Open with `Target.open`, close when done.
+
+    Everything that changes it refuses once it is closed, once its lock file is no longer the one
+    that was locked (`TargetBusy`), and in a forked child (`WrongProcess`).
+    """
+
+    def __init__(self, path: Path, files: Files, lock: FileLock, identity: Identity) -> None:
+        self.path = path
+        self.identity = identity
+        self._files = files
+        self._lock = lock
+        self._lock_stat = lock.path.stat()
+        self._pid = os.getpid()
+
+    @classmethod
+    def open(cls, path: Path, files: Files, *, source_database_id: str, node_id: str) -> Self:
+        """Take the target at `path` into possession, making it if it is missing or empty.
+
+        A relative path, `..` and links are followed once, here. When this returns, the identity is
+        durable, and no other process owns the target until `close` or the death of this one.
+
+        Raises `ForeignTarget` if it belongs to another source or node or is something else,
+        `TargetBusy` if a live process owns it, `InvalidValue` if it is not a directory or has no
+        parent, `ReadOnly`, `CorruptRecord` if identity or CURRENT cannot be believed,
+        `UnknownFormat`. Nothing is created then.
+        """
+        wanted = Identity(
+            source_database_id=source_database_id, node_id=node_id, created_at_ms=now_ms()
+        )
+        path = _resolved(path)
+        # What is not ours is refused before there is even a lock file.
+        if find_identity(path, wanted) is None:
+            files.make_directory(path)
+        lock = files.lock(path / OWNER_LOCK_NAME)
+        try:
+            lock.acquire()
+        except LockHeld as held:
+            raise TargetBusy(
+                f"{path} is owned by {held.holder or 'another process'}",
+                hint="wait for it, or stop that process",
+            ) from held
+        try:
+            found = find_identity(path, wanted)
+            if found is None:
+                # CURRENT first: where there is an identity, a missing CURRENT is a damage.
+                _write_current(path, NO_GENERATION, files)
+                files.replace(path / IDENTITY_NAME, wanted.encode(), name="identity")
+            else:
+                files.sync_directory(path)  # a creation that died may have left its rename unsynced
+            return cls(path, files, lock, found or wanted)
+        except BaseException:
+            lock.release()
+            raise
+
+    def current(self) -> int | None:
+        """Return the generation in service, None before the first promotion.
+
+        Raises `CorruptRecord` if CURRENT is missing or names what is not there.
+        """
+        return checked_current(self.path)
+
+    def generations(self) -> list[int]:
+        """Return the generations that have a directory, in order; other names are left alone."""
+        with translated(self.path):
+            found = (
+                parse_generation(entry.name)
+                for entry in os.scandir(self.path)
+                if entry.is_dir(follow_symlinks=False)
+            )
+            return sorted(generation for generation in found if generation is not None)
+
+    def directory(self, generation: int) -> Path:
+        """Return where a generation lives, whether it is there or not."""
+        return self.path / generation_name(generation)
+
+    def create_generation(self, generation: int) -> Path:
+        """Make the directory of a generation if it is missing, and return it. Durable."""
+        self._check_owned()
+        directory = self.directory(generation)
+        self._files.make_directory(directory)
+        return directory
+
+    def promote(self, generation: int) -> None:
+        """Put a generation into service: from here on CURRENT names it, durably.
+
+        At any moment a reader, and a machine that lost power, finds the last generation or this
+        one. Repeats harmlessly. The database must be complete and durable before.
+
+        Raises `InvalidValue` if the generation has no database, or is older than the one in
+        service: whoever has read the newer one must not see the past.
+        """
+        self._check_owned()
+        directory = self.directory(generation)
+        if not has_database(directory):
+            raise InvalidValue(f"{directory} holds no database to promote")
+        current = self.current()
+        if current is not None and generation < current:
+            raise InvalidValue(f"generation {generation} is older than {current}, in service")
+        self._files.open(directory / READERS_LOCK_NAME, size_bytes=0).close()
+        # Again, even if CURRENT says so already: a crash may have left the rename without its sync.
+        _write_current(self.path, directory.name, self._files)
+
+    def remove_unused(self, keep: Iterable[int] = ()) -> list[int]:
+        """Remove every generation that is neither in service, nor in `keep`, nor held by a reader.
+
+        Returns what was removed, durably. What a reader holds goes with a later call.
+        """
+        self._check_owned()
+        kept = {self.current(), *keep}
+        unused = [generation for generation in self.generations() if generation not in kept]
+        return [generation for generation in unused if self._remove(generation)]
+
+    def _remove(self, generation: int) -> bool:
+        """Remove a generation that is not in service, unless a reader holds it."""
+        directory = self.directory(generation)
+        readers = self._files.lock(directory / READERS_LOCK_NAME)
+        # Promotion makes the file. Where it is missing nobody reads, and to make it may take room
+        # that is not there: removal is what a full disk needs.
+        if readers.path.exists():
+            try:
+                readers.acquire()
+            except LockHeld:
+                return False
+        try:
+            self._check_owned()
+            self._files.point("generation.removing")
+            self._files.remove(directory)
+            self._files.point("generation.removed")
+        finally:
+            readers.release()
+        return True
+
+    def _check_owned(self) -> None:
+        if self._pid != os.getpid():
+            raise WrongProcess(
+                f"{self.path} is owned by pid {self._pid} and is used by pid {os.getpid()}",
+                hint="open it again after the fork, when its owner has closed it",
+            )
+        if not self._lock.held:
+            raise InvalidValue(f"this handle on {self.path} was closed")
+        try:
+            mine = os.path.samestat(self._lock.path.stat(), self._lock_stat)
+        except FileNotFoundError:
+            mine = False
+        if not mine:
+            raise TargetBusy(
+                f"{self._lock.path} was removed or replaced: {self.path} may have another owner",
+                hint="stop this process; never remove the lock file of a live one",
+            )
+
+    def close(self) -> None:
+        """Give the target up. Writes nothing. Harmless when repeated."""
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _resolved(path: Path) -> Path:
+    if "\0" in os.fspath(path):
+        raise InvalidValue(f"a path must not contain NUL: {str(path)!r:.80}")
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, UnicodeEncodeError) as error:
+        raise InvalidValue(f"{str(path)!r:.80} cannot be followed: {error}") from error
+
+
+def _write_current(path: Path, name: str, files: Files) -> None:
+    files.replace(path / CURRENT_NAME, f"{name}\n".encode(), name="current")

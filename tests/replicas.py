@@ -1,0 +1,103 @@
+"""A small primary and its replica for tests: make them, replicate, compare."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from bootledger.files import Files
+from bootledger.operator_events import OperatorEvent
+from bootledger.primary.source import LocalSource
+from bootledger.replica.database import Database
+from bootledger.replica.intent_log import IntentLog
+from bootledger.replica.loop import Outcome, Replication
+from bootledger.replica.observer import Observer
+from bootledger.replica.readers import open_current
+from bootledger.replica.settings import Settings
+from bootledger.replica.target import LEDGER_NAME, Target
+from bootledger.statemachine import plan
+from bootledger.statemachine.progress import Progress
+from bootledger.statemachine.ranges import Range
+
+NODE = "replica-1"
+CHUNK_BYTES = 16 * 1024
+
+
+def make_primary(path: Path, *, records: int = 200, value_bytes: int = 400) -> None:
+    """Create a primary with some records."""
+    Database.create(path, Files())
+    write_more(path, records=records, value_bytes=value_bytes)
+
+
+def write_more(path: Path, *, records: int = 20, value_bytes: int = 50, seed: int = 0) -> int:
+    """Write records (some of them deletions) to the primary and return its last LSN."""
+    with Database.open(path, Files(), name="primary") as primary:
+        return primary.write(
+            [
+                (b"key-%d-%06d" % (seed, i), None if i % 7 == 3 else b"%d" % i * value_bytes)
+                for i in range(records)
+            ]
+        )
+
+
+def quiet(event: OperatorEvent) -> None:
+    """Hear of dangling intents, and say nothing."""
+
+
+class Counts(Observer):
+    """Counts what came from the source, and remembers the steps."""
+
+    def __init__(self) -> None:
+        self.fetched: list[Range] = []
+        self.steps: list[plan.Step] = []
+
+    def on_step(self, step: plan.Step, progress: Progress) -> None:
+        self.steps.append(step)
+
+    def on_fetched(self, fetched: Range) -> None:
+        self.fetched.append(fetched)
+
+
+def replicate(
+    primary: Path,
+    target: Path,
+    *,
+    files: Files | None = None,
+    settings: Settings | None = None,
+    observer: Observer | None = None,
+    node_id: str = NODE,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Outcome:
+    """Bring the target up to date once, as the command does; its ledger lies inside of it."""
+    files = files or Files()
+    settings = settings or Settings(batch_changes=10, clock=lambda: 1)
+    with LocalSource.open(primary, files, chunk_bytes=chunk_bytes) as source:
+        database_id = source.identity().database_id
+        with (
+            Target.open(target, files, source_database_id=database_id, node_id=node_id) as opened,
+            IntentLog.open(
+                opened.path / LEDGER_NAME, files=files, clock=lambda: 1, sink=quiet
+            ) as log,
+        ):
+            return Replication(
+                node_id,
+                log,
+                source,
+                opened,
+                partial(Database.open, files=files, name="applier"),
+                files=files,
+                settings=settings,
+                observer=observer,
+            ).run()
+
+
+def assert_equal(primary: Path, target: Path) -> None:
+    """Assert that CURRENT holds exactly what the primary holds, at the same LSN."""
+    with Database.open(primary, Files(), name="primary") as database:
+        expected = database.digest()
+    with (
+        open_current(target) as directory,
+        Database.open(directory, Files(), name="applier") as replica,
+    ):
+        actual = replica.digest()
+    assert actual == expected

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from replicas import (
+    CHUNK_BYTES,
+    NODE,
+    Counts,
+    assert_equal,
+    make_primary,
+    replicate,
+    write_more,
+)
+from worlds import CrashingFiles, Scenario, every_pair, every_single
+
+from bootledger.errors import (
+    ClosedByOperator,
+    CorruptChunk,
+    DivergedHistory,
+    ForeignTarget,
+    SourceChanged,
+    SourceUnavailable,
+    Stopped,
+)
+from bootledger.files import Files
+from bootledger.replica.database import Database
+from bootledger.replica.intent_log import IntentLog
+from bootledger.replica.observer import Observer
+from bootledger.replica.settings import Settings
+from bootledger.replica.target import LEDGER_NAME
+from bootledger.statemachine import plan
+from bootledger.statemachine.progress import Progress, State
+from bootledger.statemachine.ranges import Range
+
+
+def open_log(target: Path) -> IntentLog:
+    """Open the ledger inside of a target."""
+    return IntentLog.open(target / LEDGER_NAME)
+
+
+# --- Whatever state the target is in ------------------------------------------------------------
+
+
+def test_a_new_target_is_copied_and_caught_up(tmp_path: Path) -> None:
+    """Nothing there: a base backup is copied, the log applied, CURRENT set."""
+    make_primary(tmp_path / "primary")
+    outcome = replicate(tmp_path / "primary", tmp_path / "replica")
+    assert (outcome.copied, outcome.generation, outcome.epochs) == (True, 1, 1)
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
+def test_a_target_that_is_a_little_behind_follows_the_log(tmp_path: Path) -> None:
+    """Complete and behind a little: nothing is copied."""
+    make_primary(tmp_path / "primary")
+    replicate(tmp_path / "primary", tmp_path / "replica")
+    last_lsn = write_more(tmp_path / "primary", seed=1)
+    counts = Counts()
+    outcome = replicate(tmp_path / "primary", tmp_path / "replica", observer=counts)
+    assert (outcome.copied, outcome.generation, outcome.applied_lsn) == (False, 1, last_lsn)
+    assert counts.fetched == []
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
+def test_a_target_that_is_too_far_behind_is_copied_anew_beside_the_old_one(tmp_path: Path) -> None:
+    """The log no longer holds what comes next: the next generation takes over."""
+    make_primary(tmp_path / "primary")
+    replicate(tmp_path / "primary", tmp_path / "replica")
+    last_lsn = write_more(tmp_path / "primary", seed=1)
+    with Database.open(tmp_path / "primary", Files(), name="primary") as primary:
+        primary.prune(last_lsn)
+    outcome = replicate(tmp_path / "primary", tmp_path / "replica")
+    assert (outcome.copied, outcome.generation) == (True, 2)
+    assert not (tmp_path / "replica" / "gen-0001").exists()
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
+def test_an_up_to_date_target_stays_as_it_is(tmp_path: Path) -> None:
+    """Nothing to do is done quickly, and is recorded as a completed intent."""
+    make_primary(tmp_path / "primary")
+    replicate(tmp_path / "primary", tmp_path / "replica")
+    counts = Counts()
+    outcome = replicate(tmp_path / "primary", tmp_path / "replica", observer=counts)
+    assert not outcome.copied
+    assert [type(step) for step in counts.steps] == [plan.FindPosition, plan.CatchUp]
+
+
+def test_the_base_backup_is_released_once_it_was_restored(tmp_path: Path) -> None:
+    """No base backup is left behind at the primary."""
+    make_primary(tmp_path / "primary")
+    replicate(tmp_path / "primary", tmp_path / "replica")
+    assert list((tmp_path / "primary" / "basebackups").glob("*/manifest")) == []
+
+
+# --- Interrupted --------------------------------------------------------------------------------
+
+
+class StopAfter:
+    """Asks to stop once it was asked `count` times."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def __call__(self) -> str | None:
+        self.left -= 1
+        return "stopped by SIGTERM" if self.left < 0 else None
+
+
+def test_a_stop_suspends_with_its_cause_and_the_next_start_resumes(tmp_path: Path) -> None:
+    """Asked to stop in the middle of the copy, it keeps what it has, and the reason."""
+    make_primary(tmp_path / "primary")
+    first, second = Counts(), Counts()
+    settings = Settings(stop=StopAfter(5), clock=lambda: 1)
+    with pytest.raises(Stopped, match="SIGTERM"):
+        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings, observer=first)
+    with open_log(tmp_path / "replica") as log:
+        (intent,) = log.list_unfinished()
+    assert intent.progress.state is State.SUSPENDED
+    assert intent.progress.suspension is not None
+    assert intent.progress.suspension.cause == "stopped by SIGTERM"
+    assert intent.progress.suspension.cause_class == "shutdown"
+
+    outcome = replicate(tmp_path / "primary", tmp_path / "replica", observer=second)
+    assert outcome.intent_id == str(intent.intent_id)
+    assert outcome.epochs == 2
+    assert first.fetched
+    assert set(first.fetched).isdisjoint(second.fetched)
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
+def test_a_corrupt_chunk_is_not_written_and_suspends(tmp_path: Path) -> None:
+    """What the source sends is checked before it is written; nothing of it is claimed."""
+    make_primary(tmp_path / "primary")
+    settings = Settings(stop=StopAfter(4), clock=lambda: 1)
+    with pytest.raises(Stopped):
+        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
+    (backup,) = (tmp_path / "primary" / "basebackups").glob("*/data.mdb")
+    whole = backup.read_bytes()
+    backup.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CorruptChunk, match="chunk"):
+        replicate(tmp_path / "primary", tmp_path / "replica")
+    with open_log(tmp_path / "replica") as log:
+        (intent,) = log.list_unfinished()
+    assert intent.progress.suspension is not None
+    assert intent.progress.suspension.cause_class == "source"
+
+    backup.write_bytes(whole)
+    replicate(tmp_path / "primary", tmp_path / "replica")
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
+def test_staged_bytes_that_rotted_are_dropped_and_fetched_again_on_request(tmp_path: Path) -> None:
+    """`verify_staged` finds a flipped bit, records the drop, and only that chunk comes again."""
+    make_primary(tmp_path / "primary")
+    settings = Settings(stop=StopAfter(5), clock=lambda: 1)
+    with pytest.raises(Stopped):
+        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
+    candidate = tmp_path / "replica" / "gen-0001" / "data.mdb"
+    with candidate.open("r+b") as file:
+        file.seek(CHUNK_BYTES + 7)
+        byte = file.read(1)
+        file.seek(CHUNK_BYTES + 7)
+        file.write(bytes([byte[0] ^ 1]))
+    counts = Counts()
+    settings = Settings(verify_staged=True, clock=lambda: 1)
+    replicate(tmp_path / "primary", tmp_path / "replica", settings=settings, observer=counts)
+    assert counts.fetched[0] == Range(CHUNK_BYTES, 2 * CHUNK_BYTES)
+    assert Range(0, CHUNK_BYTES) not in counts.fetched
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
+def test_a_base_backup_that_the_source_lost_is_followed_by_the_next_generation(
+    tmp_path: Path,
+) -> None:
+    """Without its base backup the copy starts over under the same intent, and says so."""
+    make_primary(tmp_path / "primary")
+    settings = Settings(stop=StopAfter(4), clock=lambda: 1)
+    with pytest.raises(Stopped):
+        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
+    shutil.rmtree(tmp_path / "primary" / "basebackups")
+    outcome = replicate(tmp_path / "primary", tmp_path / "replica")
+    assert (outcome.generation, outcome.epochs) == (2, 2)
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
+def test_a_database_that_is_behind_its_log_is_refused(tmp_path: Path) -> None:
+    """The log says more than the database holds: somebody rolled it back, so a person must look."""
+    make_primary(tmp_path / "primary")
+    replicate(tmp_path / "primary", tmp_path / "replica")
+    current = tmp_path / "replica" / "gen-0001"
+    shutil.copytree(current, tmp_path / "old", ignore=shutil.ignore_patterns("lock.mdb"))
+    write_more(tmp_path / "primary", records=30, seed=1)
+    settings = Settings(batch_changes=10, stop=StopAfter(4), clock=lambda: 1)
+    with pytest.raises(Stopped):
+        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
+    shutil.copy(tmp_path / "old" / "data.mdb", current / "data.mdb")
+    with pytest.raises(DivergedHistory, match="the log recorded"):
+        replicate(tmp_path / "primary", tmp_path / "replica")
+
+
+# --- Wrong partners -----------------------------------------------------------------------------
+
+
+def test_a_primary_that_is_gone_is_an_error_and_nothing_is_made(tmp_path: Path) -> None:
+    """No source, no target directory."""
+    with pytest.raises(SourceUnavailable, match="no primary"):
+        replicate(tmp_path / "primary", tmp_path / "replica")
+    assert not (tmp_path / "replica").exists()
+
+
+def test_another_primary_than_the_one_begun_with_is_refused(tmp_path: Path) -> None:
+    """A target belongs to one database for ever."""
+    make_primary(tmp_path / "primary")
+    make_primary(tmp_path / "other")
+    replicate(tmp_path / "primary", tmp_path / "replica")
+    before = sorted(path.name for path in (tmp_path / "replica").iterdir())
+    with pytest.raises(ForeignTarget):
+        replicate(tmp_path / "other", tmp_path / "replica")
+    assert sorted(path.name for path in (tmp_path / "replica").iterdir()) == before
+
+
+def test_an_intent_that_began_with_another_source_is_not_resumed(tmp_path: Path) -> None:
+    """A shared ledger may outlive its target: the intent remembers its source."""
+    make_primary(tmp_path / "primary")
+    make_primary(tmp_path / "other")
+    settings = Settings(stop=StopAfter(4), clock=lambda: 1)
+    with pytest.raises(Stopped):
+        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
+    (tmp_path / "fresh").mkdir()
+    shutil.move(tmp_path / "replica" / LEDGER_NAME, tmp_path / "fresh" / LEDGER_NAME)
+    with pytest.raises(SourceChanged, match="began with source"):
+        replicate(tmp_path / "other", tmp_path / "fresh")
+
+
+def test_what_an_operator_holds_is_not_started(tmp_path: Path) -> None:
+    """A held bootstrap waits for a person, with the person's words."""
+    make_primary(tmp_path / "primary")
+    settings = Settings(stop=StopAfter(4), clock=lambda: 1)
+    with pytest.raises(Stopped):
+        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
+    with open_log(tmp_path / "replica") as log:
+        (intent,) = log.list_unfinished()
+        log.resume_unfinished(intent).suspend("disk swap", "operator", actor="ada")
+    with pytest.raises(ClosedByOperator, match="ada: disk swap"):
+        replicate(tmp_path / "primary", tmp_path / "replica")
+
+
+# --- Every crash --------------------------------------------------------------------------------
+
+
+class WritesDuringTheCopy(Observer):
+    """The application goes on: it writes to the primary once the base backup is pinned."""
+
+    def __init__(self, primary: Path) -> None:
+        self.primary = primary
+
+    def on_step(self, step: plan.Step, progress: Progress) -> None:
+        if isinstance(step, plan.Restore):
+            write_more(self.primary, records=12, seed=3)
+
+
+def one_life(files: CrashingFiles, place: Path) -> None:
+    """One start of the replication in a world that may end at any point."""
+    replicate(
+        place / "primary",
+        place / "replica",
+        files=files,
+        observer=WritesDuringTheCopy(place / "primary"),
+        chunk_bytes=32 * 1024,
+    )
+
+
+def prepare(place: Path) -> None:
+    """Make a primary whose base backup has two or three chunks."""
+    make_primary(place / "primary", records=20, value_bytes=30)
+
+
+def prepare_too_far_behind(place: Path) -> None:
+    """Make a complete replica that the primary's log has left behind."""
+    prepare(place)
+    replicate(place / "primary", place / "replica")
+    last_lsn = write_more(place / "primary", seed=1)
+    with Database.open(place / "primary", Files(), name="primary") as primary:
+        primary.prune(last_lsn)
+
+
+def still_one_intent(place: Path) -> None:
+    """Between two lives there is at most one unfinished intent, and its resume is decided."""
+    if not (place / "replica" / LEDGER_NAME).exists():
+        return
+    with open_log(place / "replica") as log:
+        assert len(log.list_unfinished(NODE)) <= 1
+
+
+def writes_go_on(place: Path) -> None:
+    """Check the ledger, and let the primary move on while nobody replicates."""
+    still_one_intent(place)
+    write_more(place / "primary", records=15, seed=2)
+
+
+def ended_well(place: Path) -> None:
+    """The replica equals the primary, nothing is unfinished, and one generation is left."""
+    assert_equal(place / "primary", place / "replica")
+    with open_log(place / "replica") as log:
+        assert log.list_unfinished() == []
+    assert len(list((place / "replica").glob("gen-*"))) == 1
+
+
+FIRST_COPY = Scenario(one_life, prepare=prepare, after_crash=still_one_intent, check=ended_well)
+
+
+def test_a_crash_at_any_point_of_a_first_copy_is_survived() -> None:
+    """Every single point, while writes go on: the next start ends as if nothing had happened."""
+    every_single(replace(FIRST_COPY, after_crash=writes_go_on), at_least=60)
+
+
+def test_a_crash_at_any_point_of_a_replacement_is_survived() -> None:
+    """The same while an old generation is in service and is to be replaced."""
+    every_single(replace(FIRST_COPY, prepare=prepare_too_far_behind), at_least=60)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_crash_at_any_two_points_is_survived(part: int) -> None:
+    """Every pair: a crash, and a crash of the start that follows, at any point of both."""
+    every_pair(FIRST_COPY, part=(part, 4), at_least=15)
