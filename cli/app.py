@@ -1,0 +1,176 @@
+"""The commands. Each opens what it needs, asks the library, and shows the answer."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bootledger.cli.demo import run_demo
+from bootledger.cli.errors import ExitCode, told_to_people
+from bootledger.cli.signals import StopRequest
+from bootledger.cli.tables import dangling_table, status_table
+from bootledger.cli.watching import (
+    JsonObserver,
+    PlainObserver,
+    TerminalObserver,
+    telling,
+    write_json,
+)
+from bootledger.diagrams.mermaid import state_diagram
+from bootledger.errors import InvalidValue
+from bootledger.files import Files
+from bootledger.primary.source import LocalSource
+from bootledger.projections.dangling import report
+from bootledger.projections.latest import LatestIntents
+from bootledger.projections.runner import catch_up
+from bootledger.replica.database import Database
+from bootledger.replica.intent_log import IntentLog
+from bootledger.replica.loop import Outcome, Replication
+from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
+from bootledger.replica.target import LEDGER_NAME, Target
+
+app = typer.Typer(
+    name="bootledger",
+    help="Copy a database to a replica, and never start over.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+LedgerPath = Annotated[Path, typer.Argument(help="A ledger, or a target that holds one.")]
+
+
+@app.command()
+def replicate(
+    source: Annotated[Path, typer.Argument(help="The primary's database directory.")],
+    target: Annotated[Path, typer.Argument(help="Where the replica lives; made if missing.")],
+    *,
+    node: Annotated[str, typer.Option(help="The replica's node id.")],
+    ledger: Annotated[
+        Path | None, typer.Option(help="The ledger. [default: TARGET/ledger]")
+    ] = None,
+    lag: Annotated[
+        int, typer.Option(min=0, help="How many changes behind counts as caught up.")
+    ] = DEFAULT_LAG_CHANGES,
+    verify_staged: Annotated[
+        bool, typer.Option(help="Read everything staged before again, and drop what is damaged.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Bring TARGET up to date with SOURCE, whatever state it is in.
+
+    New, interrupted, a little behind or too far behind: the same command. After any death, run it
+    again. Ctrl-C and SIGTERM suspend it; it goes on with the next start.
+    """
+    files = Files()
+    stop = StopRequest()
+    stop.install()
+    console = Console(highlight=False)
+    observer = _observer(console, json=json)
+    with told_to_people(), LocalSource.open(source, files) as primary:
+        database_id = primary.identity().database_id
+        with (
+            Target.open(target, files, source_database_id=database_id, node_id=node) as opened,
+            IntentLog.open(
+                ledger or opened.path / LEDGER_NAME, files=files, sink=telling(node)
+            ) as log,
+        ):
+            try:
+                outcome = Replication(
+                    node,
+                    log,
+                    primary,
+                    opened,
+                    partial(Database.open, files=files, name="applier"),
+                    files=files,
+                    settings=Settings(lag_changes=lag, verify_staged=verify_staged, stop=stop),
+                    observer=observer,
+                ).run()
+            finally:
+                if isinstance(observer, TerminalObserver):
+                    observer.stop()
+    _show(outcome, console, json=json)
+
+
+def _observer(console: Console, *, json: bool) -> JsonObserver | TerminalObserver | PlainObserver:
+    if json:
+        return JsonObserver()
+    return TerminalObserver(console) if console.is_terminal else PlainObserver()
+
+
+def _show(outcome: Outcome, console: Console, *, json: bool) -> None:
+    if json:
+        return write_json({"event": "outcome", **outcome.as_dict()})
+    how = "copied and caught up" if outcome.copied else "caught up"
+    starts = "" if outcome.epochs == 1 else f" after {outcome.epochs} starts"
+    console.print(
+        f"[bold green]up to date[/bold green]: {how}{starts}, LSN {outcome.applied_lsn}, "
+        f"generation {outcome.generation}"
+    )
+    return None
+
+
+@app.command()
+def status(path: LedgerPath, *, json: Json = False) -> None:
+    """Show where every node of a ledger stands."""
+    with told_to_people(), _open_ledger(path) as log:
+        latest = catch_up(log.store, LatestIntents())
+        running = {intent.intent_id for intent in log.list_unfinished() if intent.running}
+        if json:
+            write_json(
+                [
+                    {"intent_id": intent_id, "running": intent_id in running, "progress": progress}
+                    for intent_id, progress in sorted(latest.items())
+                ]
+            )
+        else:
+            Console(highlight=False).print(status_table(latest, running))
+
+
+@app.command()
+def dangling(path: LedgerPath, *, json: Json = False) -> None:
+    """Show every unfinished intent: what, since when, and what to do. Exits with 3 if any."""
+    with told_to_people(), _open_ledger(path) as log:
+        reports = report(log.list_unfinished())
+    if json:
+        write_json(reports)
+    else:
+        Console(highlight=False).print(dangling_table(reports))
+    if reports:
+        raise typer.Exit(ExitCode.FOUND)
+
+
+@app.command()
+def diagram(
+    *, guards: Annotated[bool, typer.Option("--guards", help="Name the guards too.")] = False
+) -> None:
+    """Print the state machine as a Mermaid diagram, drawn from its table."""
+    typer.echo(state_diagram(guards=guards), nl=False)
+
+
+@app.command()
+def demo(
+    *,
+    size_mb: Annotated[int, typer.Option(min=64, help="How much to copy, in MB.")] = 64,
+    kills: Annotated[int, typer.Option(min=3, help="How often to kill the replica.")] = 5,
+    seed: Annotated[int, typer.Option(help="Decides when it is killed.")] = 1,
+    keep: Annotated[
+        Path | None, typer.Option(help="Work in this directory and leave it there.")
+    ] = None,
+) -> None:
+    """Copy real files into a replica that is killed again and again; prove it equal at the end."""
+    with told_to_people():
+        equal = run_demo(size_mb=size_mb, kills=kills, seed=seed, keep=keep)
+    if not equal:
+        raise typer.Exit(1)
+
+
+def _open_ledger(path: Path) -> IntentLog:
+    for candidate in (path / LEDGER_NAME, path):
+        if (candidate / "data.mdb").is_file():
+            return IntentLog.open(candidate, create=False)
+    raise InvalidValue(f"there is no ledger at {path}", hint="name a ledger or a target directory")

@@ -1,0 +1,48 @@
+"""From errors to exit codes: who must act, as a number that scripts can rely on."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Iterator
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from bootledger.errors import BootledgerError, Corrupted, Refused
+
+
+class ExitCode(enum.IntEnum):
+    """What the commands exit with, besides 0 (done) and 2 (wrong usage)."""
+
+    FOUND = 3
+    """`dangling`: there is something unfinished."""
+    REFUSED = 64
+    """The request may not be carried out; nothing was written."""
+    CORRUPTED = 65
+    """What lies on disk, or what the source sent, is damaged: a person must look."""
+    TRY_AGAIN = 75
+    """Not possible now, or stopped as asked; the same command later goes on where it was."""
+
+
+@contextlib.contextmanager
+def told_to_people() -> Iterator[None]:
+    """Print an error of ours with its hint on standard error, and exit with its code."""
+    try:
+        yield
+    except BootledgerError as error:
+        console = Console(stderr=True, highlight=False)
+        console.print(Text.assemble((f"{type(error).__name__}: ", "bold red"), str(error)))
+        for line in (error.hint, *getattr(error, "__notes__", ())):
+            if line:
+                console.print(Text(f"  {line}", style="yellow"))
+        raise typer.Exit(_exit_code(error)) from error
+
+
+def _exit_code(error: BootledgerError) -> ExitCode:
+    if isinstance(error, Refused):
+        return ExitCode.REFUSED
+    if isinstance(error, Corrupted):
+        return ExitCode.CORRUPTED
+    return ExitCode.TRY_AGAIN

@@ -1,0 +1,27 @@
+"""Ctrl-C and SIGTERM as a question that the loop asks between its steps."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+
+class StopRequest:
+    """Turns the first SIGINT or SIGTERM into a cause; a second SIGINT interrupts at once."""
+
+    def __init__(self) -> None:
+        self._cause: str | None = None
+
+    def install(self) -> None:
+        """Take over both signals of this process. Call it from the main thread."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def __call__(self) -> str | None:
+        """Return why to stop, or None."""
+        return self._cause
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._cause is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._cause = f"stopped by {signal.Signals(number).name}"

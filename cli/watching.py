@@ -1,0 +1,169 @@
+"""Watching a replication: a progress bar on a terminal, plain lines in a pipe, JSON for scripts."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import (
+    Progress as Bars,
+)
+
+from bootledger.operator_events import OperatorEvent, OperatorSink
+from bootledger.projections.dangling import DanglingIntent
+from bootledger.replica.observer import Observer
+from bootledger.statemachine import plan
+from bootledger.statemachine.progress import Progress
+from bootledger.statemachine.ranges import Range
+
+
+def phase_of(step: plan.Step) -> str:
+    """Return what a step is called on a screen."""
+    match step:
+        case plan.FindPosition():
+            return "looking where to start"
+        case plan.Fetch():
+            return "copying"
+        case plan.Restore():
+            return "restoring"
+        case plan.CatchUp():
+            return "catching up"
+        case plan.Swap():
+            return "promoting"
+        case _:
+            return "waiting"
+
+
+class TerminalObserver(Observer):
+    """A progress bar: phase, bytes, rate and time left of the copy; LSNs of the catch-up."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Bars(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f}%"),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._catching_up = Bars(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("LSN {task.completed:.0f} of {task.total:.0f}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._console = console
+        self._task: TaskID | None = None
+        self._shown: Bars | None = None
+
+    def on_step(self, step: plan.Step, progress: Progress) -> None:
+        """Show the bar that fits the step."""
+        self.stop()
+        match step:
+            case plan.Fetch(snapshot):
+                self._start(self._bars, "copying", snapshot.size_bytes, snapshot.staged_bytes)
+            case plan.CatchUp(applied_lsn):
+                self._start(self._catching_up, "catching up", None, applied_lsn)
+            case _:
+                self._console.print(f"[bold]{phase_of(step)}[/bold]", highlight=False)
+
+    def on_staged(self, staged: Range, progress: Progress) -> None:
+        """Move the copy's bar."""
+        if self._shown and self._task is not None and progress.snapshot:
+            self._shown.update(self._task, completed=progress.snapshot.staged_bytes)
+
+    def on_applied(self, applied_lsn: int, target_lsn: int) -> None:
+        """Move the catch-up's bar."""
+        if self._shown and self._task is not None:
+            self._shown.update(self._task, completed=applied_lsn, total=target_lsn)
+
+    def _start(self, bars: Bars, text: str, total: int | None, completed: int) -> None:
+        self._shown = bars
+        bars.start()
+        self._task = bars.add_task(text, total=total or completed, completed=completed)
+
+    def stop(self) -> None:
+        """Take the bar off the screen, leaving its last line."""
+        if self._shown is not None:
+            self._shown.stop()
+            if self._task is not None:
+                self._shown.remove_task(self._task)
+            self._shown = self._task = None
+
+
+class PlainObserver(Observer):
+    """One line a step, for logs and pipes."""
+
+    def on_step(self, step: plan.Step, progress: Progress) -> None:
+        """Say what is about to be done, and from where."""
+        match step:
+            case plan.Fetch(snapshot):
+                detail = f" {snapshot.staged_bytes} of {snapshot.size_bytes} bytes are here"
+            case plan.CatchUp(applied_lsn):
+                detail = f" from LSN {applied_lsn}"
+            case _:
+                detail = ""
+        sys.stdout.write(f"{phase_of(step)}{detail}\n")
+        sys.stdout.flush()
+
+
+class JsonObserver(Observer):
+    """One JSON object a line for everything that happens."""
+
+    def on_step(self, step: plan.Step, progress: Progress) -> None:
+        """Print `step`: its phase, the state, staged bytes and applied LSN."""
+        snapshot = progress.snapshot
+        write_json(
+            {
+                "event": "step",
+                "phase": phase_of(step),
+                "state": progress.state,
+                "epoch": progress.epoch,
+                "staged_bytes": snapshot.staged_bytes if snapshot else 0,
+                "size_bytes": snapshot.size_bytes if snapshot else None,
+                "generation": progress.generation,
+                "applied_lsn": progress.applied_lsn,
+            }
+        )
+
+    def on_fetched(self, fetched: Range) -> None:
+        """Print `fetched`."""
+        write_json({"event": "fetched", "start": fetched.start_bytes, "end": fetched.end_bytes})
+
+    def on_staged(self, staged: Range, progress: Progress) -> None:
+        """Print `staged`."""
+        write_json({"event": "staged", "start": staged.start_bytes, "end": staged.end_bytes})
+
+    def on_applied(self, applied_lsn: int, target_lsn: int) -> None:
+        """Print `applied`."""
+        write_json({"event": "applied", "lsn": applied_lsn, "target_lsn": target_lsn})
+
+
+def write_json(value: object) -> None:
+    """Print one value as one line of JSON, at once."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def telling(node_id: str) -> OperatorSink:
+    """Return a sink that tells of other nodes' dangling intents on standard error.
+
+    This node's own is about to be resumed, which the first step says better.
+    """
+
+    def tell(event: OperatorEvent) -> None:
+        if not isinstance(event, DanglingIntent) or event.node_id != node_id:
+            Console(stderr=True, highlight=False).print(event.describe(), style="yellow")
+
+    return tell

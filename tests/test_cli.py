@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from replicas import NODE, assert_equal, make_primary, write_more
+
+from bootledger.cli.demo import digests, run_demo
+from bootledger.cli.errors import ExitCode
+from bootledger.diagrams.mermaid import state_diagram
+from bootledger.files import Files
+from bootledger.replica.database import Database
+
+COMMAND = [sys.executable, "-m", "bootledger"]
+
+
+def bootledger(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """Start the command with its output piped."""
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(child: subprocess.Popen[str], event: str) -> dict[str, object]:
+    """Read JSON lines until one of this kind comes."""
+    assert child.stdout is not None
+    for line in child.stdout:
+        value: dict[str, object] = json.loads(line)
+        if value["event"] == event:
+            return value
+    raise AssertionError(f"the command ended before {event}: {child.communicate()[1]}")
+
+
+@pytest.fixture(scope="module")
+def big_primary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a primary that takes a while to copy: about 48 MiB, twelve chunks."""
+    path = tmp_path_factory.mktemp("big") / "primary"
+    Database.create(path, Files())
+    with Database.open(path, Files(), name="primary") as primary:
+        for batch in range(12):
+            primary.prune(
+                primary.write([(b"%d/%d" % (batch, i), os.urandom(2**19)) for i in range(8)])
+            )
+    return path
+
+
+@pytest.fixture
+def copying(big_primary: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Return a replication into `tmp_path/replica` that has just staged its first chunk."""
+    child = start("replicate", big_primary, tmp_path / "replica", "--node", NODE, "--json")
+    wait_for(child, "staged")
+    yield child
+    child.kill()
+    child.communicate()
+
+
+def test_replicate_brings_a_target_up_to_date_and_status_says_so(tmp_path: Path) -> None:
+    """The ordinary use: replicate, look, replicate again."""
+    make_primary(tmp_path / "primary")
+    for seed in (1, 2):
+        done = bootledger("replicate", tmp_path / "primary", tmp_path / "replica", "--node", NODE)
+        assert done.returncode == 0, done.stderr
+        assert "up to date" in done.stdout
+        assert_equal(tmp_path / "primary", tmp_path / "replica")
+        write_more(tmp_path / "primary", seed=seed)
+
+    status = bootledger("status", tmp_path / "replica", "--json")
+    (node,) = json.loads(status.stdout)
+    assert node["progress"]["state"] == "completed"
+    assert node["progress"]["begin"]["node_id"] == NODE
+    assert "completed" in bootledger("status", tmp_path / "replica").stdout
+
+    dangling = bootledger("dangling", tmp_path / "replica", "--json")
+    assert (dangling.returncode, json.loads(dangling.stdout)) == (0, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_suspends_with_its_name_and_the_next_start_goes_on(
+    copying: subprocess.Popen[str], big_primary: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C and SIGTERM are a pause: recorded with their cause, and resumed."""
+    copying.send_signal(number)
+    _, err = copying.communicate(timeout=60)
+    assert copying.returncode == ExitCode.TRY_AGAIN
+    assert number.name in err
+
+    dangling = bootledger("dangling", tmp_path / "replica", "--json")
+    (report,) = json.loads(dangling.stdout)
+    assert dangling.returncode == ExitCode.FOUND
+    assert report["liveness"] == "stopped, with a word"
+    assert report["cause"] == f"stopped by {number.name}"
+    assert report["staged_bytes"] > 0
+
+    again = bootledger("replicate", big_primary, tmp_path / "replica", "--node", NODE, "--json")
+    outcome = json.loads(again.stdout.splitlines()[-1])
+    assert (outcome["intent_id"], outcome["epochs"]) == (report["intent_id"], 2)
+    assert_equal(big_primary, tmp_path / "replica")
+
+
+def test_a_killed_replication_is_reported_and_what_it_staged_is_not_fetched_again(
+    copying: subprocess.Popen[str], big_primary: Path, tmp_path: Path
+) -> None:
+    """SIGKILL in the copy: the report says what happened, the next start fetches only the rest."""
+    copying.kill()
+    copying.wait()
+    (report,) = json.loads(bootledger("dangling", tmp_path / "replica", "--json").stdout)
+    assert report["liveness"] == "stopped, without a word"
+    assert "resumes here" in report["what_to_do"]
+
+    again = bootledger("replicate", big_primary, tmp_path / "replica", "--node", NODE, "--json")
+    lines = [json.loads(line) for line in again.stdout.splitlines()]
+    fetched = sum(line["end"] - line["start"] for line in lines if line["event"] == "fetched")
+    assert fetched <= report["size_bytes"] - report["staged_bytes"]
+    assert lines[-1]["intent_id"] == report["intent_id"]
+    assert_equal(big_primary, tmp_path / "replica")
+
+
+def test_a_second_replication_of_a_target_is_refused_with_the_pid_of_the_first(
+    copying: subprocess.Popen[str], big_primary: Path, tmp_path: Path
+) -> None:
+    """Two on one target: the second is told who has it, and changes nothing."""
+    copying.send_signal(signal.SIGSTOP)
+    second = bootledger("replicate", big_primary, tmp_path / "replica", "--node", NODE)
+    (report,) = json.loads(bootledger("dangling", tmp_path / "replica", "--json").stdout)
+    copying.send_signal(signal.SIGCONT)
+    assert second.returncode == ExitCode.REFUSED
+    assert f"pid {copying.pid}" in second.stderr
+    assert report["liveness"] == "running"
+    copying.communicate(timeout=60)
+    assert copying.returncode == 0
+    assert_equal(big_primary, tmp_path / "replica")
+
+
+def test_a_primary_that_is_gone_is_worth_another_try_and_nothing_is_made(tmp_path: Path) -> None:
+    """No source: exit code 75, and no trace of a target."""
+    done = bootledger("replicate", tmp_path / "nothing", tmp_path / "replica", "--node", NODE)
+    assert done.returncode == ExitCode.TRY_AGAIN
+    assert "no primary" in done.stderr
+    assert not (tmp_path / "replica").exists()
+
+
+def test_a_damaged_target_stops_for_a_person(tmp_path: Path) -> None:
+    """A CURRENT that names nothing sensible is exit code 65, never an empty target."""
+    make_primary(tmp_path / "primary")
+    bootledger("replicate", tmp_path / "primary", tmp_path / "replica", "--node", NODE)
+    (tmp_path / "replica" / "CURRENT").write_text("gen-../..\n")
+    done = bootledger("replicate", tmp_path / "primary", tmp_path / "replica", "--node", NODE)
+    assert done.returncode == ExitCode.CORRUPTED
+    assert "CURRENT" in done.stderr
+
+
+@pytest.mark.parametrize("node", ["", "x" * 10_000])
+def test_a_bad_node_id_is_refused_and_nothing_is_made(tmp_path: Path, node: str) -> None:
+    """Bad input is refused at the door."""
+    make_primary(tmp_path / "primary")
+    done = bootledger("replicate", tmp_path / "primary", tmp_path / "replica", "--node", node)
+    assert done.returncode == ExitCode.REFUSED
+    assert "node id" in done.stderr
+    assert not (tmp_path / "replica").exists()
+
+
+def test_where_there_is_no_ledger_there_is_no_status(tmp_path: Path) -> None:
+    """Looking makes nothing."""
+    done = bootledger("status", tmp_path)
+    assert done.returncode == ExitCode.REFUSED
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_diagram_command_prints_the_table() -> None:
+    """What is printed is what the library draws."""
+    assert bootledger("diagram").stdout == state_diagram(guards=False)
+    assert bootledger("diagram", "--guards").stdout == state_diagram(guards=True)
+
+
+def test_without_the_extra_the_command_says_what_to_install() -> None:
+    """The core installs without a command line; its entry point says so."""
+    code = "import sys; sys.modules['typer'] = None; from bootledger.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'bootledger[cli]'" in done.stderr
+
+
+def test_the_demo_kills_resumes_and_proves_equality(tmp_path: Path) -> None:
+    """The whole demonstration, with real kills; and its proof can fail."""
+    work = tmp_path / "demo"
+    assert run_demo(size_mb=16, kills=3, seed=3, keep=work)
+    write_more(work / "primary", records=1)
+    primary, replica = digests(work / "primary", work / "replica")
+    assert primary != replica

@@ -1,0 +1,62 @@
+"""What the README shows is what happens."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bootledger.diagrams.mermaid import state_diagram
+from bootledger.projections.latest import LatestIntents
+from bootledger.projections.runner import rebuild
+from bootledger.replica.intent_log import IntentLog
+from bootledger.statemachine.progress import State
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def example() -> str:
+    """Return the README's Python example."""
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    return str(code)
+
+
+def test_the_example_survives_being_killed_and_copies_nothing_twice(tmp_path: Path) -> None:
+    """Killed in the middle, started again: the same intent ends, and the copy is exact."""
+    source, copy = tmp_path / "source.bin", tmp_path / "copy.bin"
+    source.write_bytes(os.urandom(64 * 2**20))
+    command = [sys.executable, "-c", example()]
+    with subprocess.Popen(command, cwd=tmp_path) as child:
+        while not copy.exists() or copy.stat().st_size < 4 * 2**20:
+            time.sleep(0.001)
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    with IntentLog.open(tmp_path / "ledger") as log:
+        (intent,) = log.list_unfinished()
+    assert intent.progress.snapshot is not None
+    assert 0 < intent.progress.snapshot.offset_bytes < source.stat().st_size
+
+    subprocess.run(command, cwd=tmp_path, check=True)
+
+    assert copy.read_bytes() == source.read_bytes()
+    with IntentLog.open(tmp_path / "ledger") as log:
+        ((intent_id, progress),) = rebuild(log.store, LatestIntents()).items()
+    assert (intent_id, progress.state, progress.epoch) == (intent.intent_id, State.COMPLETED, 2)
+
+
+def test_the_picture_is_the_table() -> None:
+    """The README's diagram is what the table draws, not what somebody remembers of it."""
+    (picture,) = re.findall(r"```mermaid\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert picture == state_diagram(guards=False)
+
+
+def test_the_layout_table_names_every_room() -> None:
+    """No room is missing from the README, and none is named that is not there."""
+    root = README.parent
+    rooms = {link.name for link in (root / "src" / "bootledger").iterdir() if link.is_symlink()}
+    named = set(re.findall(r"^\| `(\w+)/` \| `bootledger\.\w+`", README.read_text(), re.MULTILINE))
+    assert named == rooms
