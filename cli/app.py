@@ -118,13 +118,13 @@ def _show(outcome: Outcome, console: Console, *, json: bool) -> None:
 def status(path: LedgerPath, *, json: Json = False) -> None:
     """Show where every node of a ledger stands."""
     with told_to_people(), _open_ledger(path) as log:
-        latest = catch_up(log.store, LatestIntents())
+        latest = catch_up(log.store, LatestIntents()).by_intent()
         running = {intent.intent_id for intent in log.list_unfinished() if intent.running}
         if json:
             write_json(
                 [
                     {"intent_id": intent_id, "running": intent_id in running, "progress": progress}
-                    for intent_id, progress in sorted(latest.items())
+                    for intent_id, progress in latest.items()
                 ]
             )
         else:

@@ -25,7 +25,7 @@ def status_table(latest: Mapping[UUID, Progress], running: Collection[UUID]) -> 
     table = Table(
         _whole("node"), "state", "copied", "LSN", "epoch", "for", "owner", _whole("intent")
     )
-    for intent_id, progress in sorted(latest.items()):
+    for intent_id, progress in latest.items():
         table.add_row(
             progress.begin.node_id if progress.begin else "",
             Text(_state(progress), style=_STYLES.get(progress.state, "cyan")),

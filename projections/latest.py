@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -12,32 +11,42 @@ from bootledger.statemachine.fold import EMPTY, advance
 from bootledger.statemachine.progress import Progress
 from bootledger.store.port import Recorded
 
-Latest: TypeAlias = dict[UUID, Progress]
+
+class Latest(msgspec.Struct):
+    """The state of the projection: it grows with nodes and unfinished intents, not with history.
+
+    `unfinished` equals what the heads say: that is a law under test. `finished` has each node's
+    intent that ended last.
+    """
+
+    unfinished: dict[UUID, Progress] = {}
+    finished: dict[str, tuple[UUID, Progress]] = {}
+
+    def by_intent(self) -> dict[UUID, Progress]:
+        """Return all of them, in the order in which they began."""
+        return dict(sorted([*self.unfinished.items(), *self.finished.values()]))
 
 
 class LatestIntents:
-    """A projection: the progress of every intent that is unfinished or its node's last.
-
-    Its state grows with the number of nodes and unfinished intents, never with the history. The
-    unfinished ones equal what the heads say: that is a law under test.
-    """
+    """A projection: the progress of every intent that is unfinished or its node's last."""
 
     name = "latest_intents"
 
     def initial(self) -> Latest:
         """Return the empty ledger's answer: nothing."""
-        return {}
+        return Latest()
 
     def fold(self, state: Latest, recorded: Recorded) -> Latest:
         """Return the state after one more event; `state` itself is used up.
 
         Raises `DivergedHistory` naming the position of an event that the table refuses.
         """
-        before = state.get(recorded.intent_id, EMPTY)
+        intent_id = recorded.intent_id
+        before = state.unfinished.get(intent_id, EMPTY)
         if recorded.version != before.version + 1:
             raise DivergedHistory(
                 f"position {recorded.position}: event {recorded.version} of intent "
-                f"{recorded.intent_id} follows event {before.version}"
+                f"{intent_id} follows event {before.version}"
             )
         try:
             after = advance(before, recorded.event)
@@ -45,10 +54,11 @@ class LatestIntents:
             raise DivergedHistory(
                 f"position {recorded.position} breaks the rules: {refusal}"
             ) from refusal
-        if not after.unfinished:
-            for other in _finished_of_same_node(state, after):
-                del state[other]
-        state[recorded.intent_id] = after
+        if after.unfinished or after.begin is None:
+            state.unfinished[intent_id] = after
+        else:
+            state.unfinished.pop(intent_id, None)
+            state.finished[after.begin.node_id] = (intent_id, after)
         return state
 
     def encode(self, state: Latest) -> bytes:
@@ -64,14 +74,3 @@ class LatestIntents:
                 f"the saved projection {self.name} is unreadable: {error}",
                 hint="it can be rebuilt from the log",
             ) from error
-
-
-def _finished_of_same_node(state: Latest, after: Progress) -> list[UUID]:
-    return [
-        intent_id
-        for intent_id, progress in state.items()
-        if not progress.unfinished
-        and progress.begin is not None
-        and after.begin is not None
-        and progress.begin.node_id == after.begin.node_id
-    ]

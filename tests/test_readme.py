@@ -44,7 +44,7 @@ def test_the_example_survives_being_killed_and_copies_nothing_twice(tmp_path: Pa
 
     assert copy.read_bytes() == source.read_bytes()
     with IntentLog.open(tmp_path / "ledger") as log:
-        ((intent_id, progress),) = rebuild(log.store, LatestIntents()).items()
+        ((intent_id, progress),) = rebuild(log.store, LatestIntents()).by_intent().items()
     assert (intent_id, progress.state, progress.epoch) == (intent.intent_id, State.COMPLETED, 2)
 
 
