@@ -78,6 +78,11 @@ class TerminalObserver(Observer):
             case _:
                 self._console.print(f"[bold]{phase_of(step)}[/bold]", highlight=False)
 
+    def on_pinning(self, generation: int) -> None:
+        """Say what may take a while without a bar."""
+        self.stop()
+        self._console.print("[bold]waiting for a base backup[/bold]", highlight=False)
+
     def on_staged(self, staged: Range, progress: Progress) -> None:
         """Move the copy's bar."""
         if self._shown and self._task is not None and progress.snapshot:
@@ -114,8 +119,11 @@ class PlainObserver(Observer):
                 detail = f" from LSN {applied_lsn}"
             case _:
                 detail = ""
-        sys.stdout.write(f"{phase_of(step)}{detail}\n")
-        sys.stdout.flush()
+        _write(f"{phase_of(step)}{detail}")
+
+    def on_pinning(self, generation: int) -> None:
+        """Say what may take a while."""
+        _write("waiting for a base backup")
 
 
 class JsonObserver(Observer):
@@ -137,6 +145,10 @@ class JsonObserver(Observer):
             }
         )
 
+    def on_pinning(self, generation: int) -> None:
+        """Print `pinning`: a base backup is asked for."""
+        write_json({"event": "pinning", "generation": generation})
+
     def on_fetched(self, fetched: Range) -> None:
         """Print `fetched`."""
         write_json({"event": "fetched", "start": fetched.start_bytes, "end": fetched.end_bytes})
@@ -152,7 +164,12 @@ class JsonObserver(Observer):
 
 def write_json(value: object) -> None:
     """Print one value as one line of JSON, at once."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    _write(msgspec.json.encode(value).decode())
+
+
+def _write(line: str) -> None:
+    # At once, so that who reads along knows what has happened before this process dies.
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 

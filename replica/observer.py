@@ -17,6 +17,9 @@ class Observer:
     def on_step(self, step: Step, progress: Progress) -> None:
         """A step is about to be done."""
 
+    def on_pinning(self, generation: int) -> None:
+        """The source is asked for a base backup: it may have to read its whole database first."""
+
     def on_fetched(self, fetched: Range) -> None:
         """These bytes of the base backup came from the source; they are not durable yet."""
 
