@@ -15,12 +15,12 @@ from bootledger.environment import MIB
 from bootledger.errors import CorruptRecord, InvalidValue
 from bootledger.positions import U64_MAX, check_u64
 from bootledger.replica.ports import Change
+from bootledger.sealing import unseal
 
 KEY_MAX_BYTES = 511
 VALUE_MAX_BYTES = 64 * MIB
 
 _NUMBER = Struct(">Q")
-_CRC = Struct(">I")
 _CHANGE = Struct(">IBH")
 _PUT, _DELETE = 1, 2
 
@@ -61,24 +61,17 @@ def _change_crc(lsn: int, operation: int, key: bytes, content: bytes) -> int:
     return crc32c(content, crc32c(key, crc32c(head)))
 
 
-def seal(name: bytes, content: bytes) -> bytes:
-    """Return the record of the fact `name`: a checksum over name and content, then the content."""
-    return _CRC.pack(crc32c(content, crc32c(name))) + content
-
-
-def unseal(name: bytes, record: bytes | None) -> bytes:
-    """Return what was sealed under `name`; raises `CorruptRecord` if it is not sound."""
+def unseal_fact(name: bytes, record: bytes | None) -> bytes:
+    """Return what was sealed under `name`; raises `CorruptRecord` if it is missing or not sound."""
+    what = f"the database's {name.decode()}"
     if record is None:
-        raise CorruptRecord(f"the database does not say its {name.decode()}")
-    content = record[_CRC.size :]
-    if record != seal(name, content):
-        raise CorruptRecord(f"the database's {name.decode()} fails its checksum")
-    return content
+        raise CorruptRecord(f"{what} is missing")
+    return unseal(name, record, what)
 
 
 def unseal_number(name: bytes, record: bytes | None) -> int:
-    """Return the number that was sealed under `name`; raises `CorruptRecord` as `unseal` does."""
-    content = unseal(name, record)
+    """Return the number that was sealed under `name`; raises `CorruptRecord` if it is not sound."""
+    content = unseal_fact(name, record)
     if len(content) != _NUMBER.size:
         raise CorruptRecord(f"the database's {name.decode()} is no number: {content!r}")
     return int.from_bytes(content, "big")

@@ -25,10 +25,10 @@ from bootledger.replica.records import (
     decode_change,
     encode_change,
     encode_number,
-    seal,
-    unseal,
+    unseal_fact,
     unseal_number,
 )
+from bootledger.sealing import seal
 
 if TYPE_CHECKING:
     from bootledger.environment import Databases, Transaction
@@ -64,7 +64,7 @@ def check_format(txn: Transaction, db: Databases) -> None:
 
 def identity(txn: Transaction, db: Databases) -> SourceIdentity:
     """Return which database this is."""
-    database_id = unseal(b"database_id", txn.get(b"database_id", db=db["meta"]))
+    database_id = unseal_fact(b"database_id", txn.get(b"database_id", db=db["meta"]))
     return SourceIdentity(database_id.decode(), _number(txn, db, b"timeline"))
 
 

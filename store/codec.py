@@ -126,24 +126,6 @@ def _event(position: int, payload: bytes, steps: Sequence[Upcast]) -> Event:
     return event
 
 
-def seal(key: bytes, body: bytes) -> bytes:
-    """Return `body` as a small record that is to be stored under `key`."""
-    return _CRC.pack(crc32c(body, crc32c(key))) + body
-
-
-def unseal(key: bytes, record: bytes, what: str) -> bytes:
-    """Return the body of a record found under `key`.
-
-    Raises `CorruptRecord` naming `what` if it is damaged or was stored under another key.
-    """
-    if len(record) < _CRC.size:
-        raise CorruptRecord(f"{what} is cut short", hint=_HINT)
-    body = record[_CRC.size :]
-    if _CRC.unpack_from(record)[0] != crc32c(body, crc32c(key)):
-        raise CorruptRecord(f"{what} does not match its checksum", hint=_HINT)
-    return body
-
-
 def _frame_crc(position: int, frame: bytes | bytearray) -> int:
     crc = crc32c(_POSITION.pack(position))
     crc = crc32c(frame[: _CRC_AT.start], crc)

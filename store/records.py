@@ -9,7 +9,7 @@ import struct
 from uuid import UUID
 
 from bootledger.errors import CorruptRecord
-from bootledger.store.codec import seal, unseal
+from bootledger.sealing import seal, unseal
 from bootledger.store.port import Head, SavedProjection
 
 _U64 = struct.Struct(">Q")

@@ -12,10 +12,11 @@ from uuid import UUID
 from bootledger.clock import now_ms
 from bootledger.environment import Databases, Transaction
 from bootledger.errors import CorruptRecord, UnknownFormat
+from bootledger.sealing import seal
 from bootledger.statemachine.events import Begin
 from bootledger.store import records
 from bootledger.store.admission import admit, ends
-from bootledger.store.codec import decode_frame, encode_frame, seal
+from bootledger.store.codec import decode_frame, encode_frame
 from bootledger.store.port import Append, Head, Recorded, SavedProjection
 
 DATABASES = ("log", "heads", "unfinished", "projections", "meta")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from strategies import any_events, u64s
 
 from bootledger.errors import Corrupted, CorruptRecord, InvalidValue, UnknownFormat
+from bootledger.sealing import seal, unseal
 from bootledger.statemachine.events import Begin, Event, Holder
 from bootledger.store import records
 from bootledger.store.codec import (
@@ -22,8 +23,6 @@ from bootledger.store.codec import (
     decode_frame,
     encode_event,
     encode_frame,
-    seal,
-    unseal,
 )
 from bootledger.store.port import Head, SavedProjection
 

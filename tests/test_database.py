@@ -31,8 +31,8 @@ from bootledger.replica.records import (
     decode_change,
     encode_change,
     encode_number,
-    seal,
 )
+from bootledger.sealing import seal
 
 DATABASE_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 

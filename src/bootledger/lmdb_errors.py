@@ -10,13 +10,8 @@ from pathlib import Path
 
 import lmdb
 
-from bootledger.errors import (
-    CorruptRecord,
-    InvalidValue,
-    OutOfSpace,
-    ReadOnly,
-    Unavailable,
-)
+from bootledger.errors import CorruptRecord, InvalidValue
+from bootledger.system_errors import by_errno
 
 TRY_AGAIN = (lmdb.MapFullError, lmdb.MapResizedError, lmdb.ReadersFullError)
 """What is handled by trying again; `sorted_errors` lets it pass unchanged."""
@@ -46,18 +41,9 @@ def sorted_errors(path: Path) -> Iterator[None]:
     except lmdb.BadValsizeError as error:
         raise InvalidValue(f"{path}: a key or a value is empty or too long: {error}") from error
     except lmdb.Error as error:
-        if _is_full(path, error.code):
-            raise OutOfSpace(
-                f"no room left for {path}: {error}", hint="free some space and start again"
-            ) from error
-        if error.code in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise ReadOnly(
-                f"cannot write {path}: {error}", hint="check the mount and the permissions"
-            ) from error
-        raise Unavailable(f"{path}: {error}") from error
+        code = errno.ENOSPC if _cut_short(path, error.code) else error.code
+        raise by_errno(code, str(path), error) from error
 
 
-def _is_full(path: Path, code: int) -> bool:
-    if code in (errno.ENOSPC, errno.EDQUOT):
-        return True
+def _cut_short(path: Path, code: int) -> bool:
     return code == errno.EIO and shutil.disk_usage(path).free < _FULL_BELOW_BYTES

@@ -10,18 +10,19 @@ from pathlib import Path
 from bootledger.errors import OutOfSpace, ReadOnly, Unavailable
 
 
+def by_errno(code: int | None, what: str, error: Exception) -> Unavailable:
+    """Return the error that says what an error number of the system means for `what`."""
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfSpace(f"no room left for {what}: {error}", hint="free some space, start again")
+    if code in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ReadOnly(f"cannot write {what}: {error}", hint="check the mount and the permissions")
+    return Unavailable(f"input/output on {what} failed: {error}")
+
+
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn what the operating system says about `path` into errors sorted by who must act."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfSpace(
-                f"no room left for {path}: {error}", hint="free some space and start again"
-            ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise ReadOnly(
-                f"cannot write {path}: {error}", hint="check the mount and the permissions"
-            ) from error
-        raise Unavailable(f"input/output on {path} failed: {error}") from error
+        raise by_errno(error.errno, str(path), error) from error
