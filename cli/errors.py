@@ -32,7 +32,7 @@ def told_to_people() -> Iterator[None]:
     try:
         yield
     except BootledgerError as error:
-        console = Console(stderr=True, highlight=False)
+        console = Console(stderr=True, highlight=False, soft_wrap=True)  # a path stays one word
         console.print(Text.assemble((f"{type(error).__name__}: ", "bold red"), str(error)))
         for line in (error.hint, *getattr(error, "__notes__", ())):
             if line:

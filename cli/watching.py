@@ -181,6 +181,8 @@ def telling(node_id: str) -> OperatorSink:
 
     def tell(event: OperatorEvent) -> None:
         if not isinstance(event, DanglingIntent) or event.node_id != node_id:
-            Console(stderr=True, highlight=False).print(event.describe(), style="yellow")
+            Console(stderr=True, highlight=False, soft_wrap=True).print(
+                event.describe(), style="yellow"
+            )
 
     return tell

@@ -56,12 +56,12 @@ class ForgetfulFiles(Files):
             durable = self._disk.durable.setdefault(inode, bytearray(path.read_bytes()))
             size_bytes = opened.size_bytes()
             durable[:] = durable[:size_bytes].ljust(size_bytes, b"\0")
-            return _ForgetfulFile(self, path, os.dup(opened._fd), self._disk, inode)
+            return _ForgetfulFile(path, os.dup(opened._fd), self._disk, inode)
 
 
 class _ForgetfulFile(OpenFile):
-    def __init__(self, files: Files, path: Path, fd: int, disk: ForgetfulDisk, inode: int) -> None:
-        super().__init__(files, path, fd)
+    def __init__(self, path: Path, fd: int, disk: ForgetfulDisk, inode: int) -> None:
+        super().__init__(path, fd)
         self._disk = disk
         self._inode = inode
 

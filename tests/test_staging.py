@@ -516,7 +516,7 @@ def test_allocated_emptiness_is_not_read(tmp_path: Path) -> None:
     class CountingFiles(Files):
         def open(self, path: Path, *, size_bytes: int | None = None) -> OpenFile:
             opened = super().open(path, size_bytes=size_bytes)
-            file = Counting(self, path, os.dup(opened._fd))
+            file = Counting(path, os.dup(opened._fd))
             opened.close()
             return file
 

@@ -79,21 +79,21 @@ class Files:
         """
         with translated(path):
             if size_bytes is None:
-                return OpenFile(self, path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+                return OpenFile(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
             self.point("file.creating")
             existed = path.exists()
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             try:
                 _allocate(fd, size_bytes)
                 os.fsync(fd)
-            except OSError:
+                self.sync_directory(path.parent)
+                self.point("file.created")
+            except BaseException as error:
                 os.close(fd)
-                if not existed:
+                if isinstance(error, OSError) and not existed:
                     path.unlink(missing_ok=True)
                 raise
-            self.sync_directory(path.parent)
-            self.point("file.created")
-            return OpenFile(self, path, fd)
+            return OpenFile(path, fd)
 
     def remove(self, path: Path) -> None:
         """Remove a file or a whole directory if it is there. Durable when this returns."""
@@ -113,8 +113,7 @@ class Files:
 class OpenFile:
     """A file that is read and written at offsets. Close it, or use it as a context manager."""
 
-    def __init__(self, files: Files, path: Path, fd: int) -> None:
-        self._files = files
+    def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self._fd = fd
 

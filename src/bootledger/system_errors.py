@@ -13,7 +13,9 @@ from bootledger.errors import OutOfSpace, ReadOnly, Unavailable
 def by_errno(code: int | None, what: str, error: Exception) -> Unavailable:
     """Return the error that says what an error number of the system means for `what`."""
     if code in (errno.ENOSPC, errno.EDQUOT):
-        return OutOfSpace(f"no room left for {what}: {error}", hint="free some space, start again")
+        return OutOfSpace(
+            f"no room left for {what}: {error}", hint="free some space and start again"
+        )
     if code in (errno.EROFS, errno.EACCES, errno.EPERM):
         return ReadOnly(f"cannot write {what}: {error}", hint="check the mount and the permissions")
     return Unavailable(f"input/output on {what} failed: {error}")
