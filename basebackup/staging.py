@@ -11,7 +11,7 @@ then claims is the part that no event claimed before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -103,23 +103,26 @@ class Candidate:
             self.stage(chunk, data)
             yield chunk
 
-    def damaged(self, staged: Ranges) -> Ranges:
+    def damaged(self, staged: Ranges, pause: Callable[[], None] = lambda: None) -> Ranges:
         """Read everything that `staged` claims again, and return what of it has to be dropped.
 
         That is the claimed part of every chunk that does not match the manifest, also of one that
         is claimed in part and not there as a whole; and more, where what stays would form more than
         `MAX_ISLANDS`. All of it if the file is gone; nothing if every byte is as it should be.
 
+        `pause` is called before each chunk; what it raises ends the reading.
+
         Writes nothing. Raises `ForeignTarget` as `prepare`, `Unavailable` if the disk cannot read.
         """
         if self._file is None and not self._exists():
             return staged
         file = self._opened()
-        failed = tuple(
-            chunk.range
-            for chunk in self.manifest.covering(staged)
-            if chunk.objection(file.read_at(chunk.offset_bytes, chunk.length_bytes)) is not None
-        )
+        failed: Ranges = ()
+        for chunk in self.manifest.covering(staged):
+            pause()
+            data = file.read_at(chunk.offset_bytes, chunk.length_bytes)
+            if chunk.objection(data) is not None:
+                failed = add(failed, chunk.range)
         return to_drop(staged, failed, MAX_ISLANDS)
 
     def close(self) -> None:

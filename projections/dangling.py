@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -70,7 +71,11 @@ class DanglingIntent(msgspec.Struct, frozen=True):
 
 def report(unfinished: Sequence[UnfinishedIntent]) -> list[DanglingIntent]:
     """Return what to say about each unfinished intent, in the order given."""
-    return [_describe(intent, decide(intent.node_id, unfinished)) for intent in unfinished]
+    by_node: defaultdict[str, list[UnfinishedIntent]] = defaultdict(list)
+    for intent in unfinished:
+        by_node[intent.node_id].append(intent)
+    decisions = {node_id: decide(node_id, mine) for node_id, mine in by_node.items()}
+    return [_describe(intent, decisions[intent.node_id]) for intent in unfinished]
 
 
 def _describe(intent: UnfinishedIntent, decision: Decision) -> DanglingIntent:
@@ -106,19 +111,19 @@ def _advice(intent: UnfinishedIntent, decision: Decision) -> str:
         return "Nothing to do: a live process works on it."
     if intent.progress.held and intent.progress.suspension is not None:
         actor = intent.progress.suspension.actor
-        return f"Held by {actor}: resume it in a person's name, or abort it."
+        return f"Held by {actor}: it waits until a person resumes or aborts it."
     if isinstance(decision, Resumable):
         if decision.intent.intent_id == intent.intent_id:
             return "Start the replica again: it resumes here."
-        return "Start the replica again: beginning or completing supersedes this one."
+        return "Start the replica again: completing it supersedes this one."
     match decision.why:
-        case Why.SEVERAL:
-            if intent.progress.has_progress:
-                return "Several of this node have progress: abort all but the one that counts."
-            return "The next begin of this node supersedes it."
+        case Why.SEVERAL_WITH_PROGRESS if intent.progress.has_progress:
+            return "Several of this node have progress: a person must abort all but one."
+        case Why.SEVERAL_WITH_PROGRESS:
+            return "Completing another intent of this node supersedes this one."
         case Why.RUNNING:
             return "Another intent of this node is running; completing that supersedes this one."
-        case Why.NO_PROGRESS:
-            return "Start the replica again: it begins afresh and supersedes this one."
+        case Why.HELD:
+            return "Another intent of this node is held: nothing starts until that ends."
         case _:
-            return "Start the replica again."
+            return "Start the replica again: it goes on, or begins afresh in its place."

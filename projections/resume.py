@@ -1,7 +1,8 @@
 """May this node resume, from where, and if not, why not: the single-resumer policy, as a function.
 
 The policy is the seed's: a node resumes only its own intents; if several unfinished intents of it
-have progress, none is resumed, and a person decides. Two things are mended. An intent that never
+have progress, none is resumed, and a person decides. While one of them is held, none is resumed
+either. Two things are mended. An intent that never
 got as far as any progress does not stand in the way (the next begin supersedes it). And the answer
 "no" always comes with its reason.
 """
@@ -49,9 +50,9 @@ class Why(enum.Enum):
 
     NOTHING_UNFINISHED = "nothing unfinished"
     RUNNING = "a live process works on it"
+    HELD = "an operator holds one of them"
     NO_PROGRESS = "no progress was recorded"
-    SEVERAL = "several have progress"
-    HELD = "an operator holds it"
+    SEVERAL_WITH_PROGRESS = "several have progress"
 
 
 @dataclass(frozen=True)
@@ -79,29 +80,30 @@ def decide(node_id: str, unfinished: Sequence[UnfinishedIntent]) -> Decision:
                 f"intent {intent.intent_id} is running ({intent.progress.holder})",
                 (intent.intent_id,),
             )
+    for intent in mine:
+        if intent.progress.held and intent.progress.suspension is not None:
+            held = intent.progress.suspension
+            return NotResumable(
+                Why.HELD,
+                f"intent {intent.intent_id} is held by {held.actor}: {held.cause}",
+                (intent.intent_id,),
+            )
     started = [intent for intent in mine if intent.progress.has_progress]
     if not started:
         return NotResumable(
             Why.NO_PROGRESS,
             f"{_intents(len(mine))} of node {node_id!r} stopped before any progress was recorded; "
-            "the next begin supersedes what is not held",
+            "the next begin supersedes them",
             ids,
         )
     if len(started) > 1:
         return NotResumable(
-            Why.SEVERAL,
+            Why.SEVERAL_WITH_PROGRESS,
             f"{len(started)} unfinished intents of node {node_id!r} have progress: none is "
             "resumed, a person must decide which one counts",
             tuple(intent.intent_id for intent in started),
         )
     (only,) = started
-    if only.progress.held and only.progress.suspension is not None:
-        held = only.progress.suspension
-        return NotResumable(
-            Why.HELD,
-            f"intent {only.intent_id} is held by {held.actor}: {held.cause}",
-            (only.intent_id,),
-        )
     return Resumable(only, resume_point(only))
 
 

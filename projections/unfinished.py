@@ -37,9 +37,9 @@ class UnfinishedIntent(msgspec.Struct, frozen=True):
 
 
 def list_unfinished(store: EventStore, node_id: str | None = None) -> list[UnfinishedIntent]:
-    """Return all unfinished intents, or those of one node, oldest first. Reads no history.
+    """Return all unfinished intents, or those of one node, by intent id. Reads no history.
 
-    Intent ids are UUIDv7, so their order is the order in which they began. Raises `Corrupted` if a
+    Raises `Corrupted` if a
     head cannot be read: unreadable is never "none".
     """
     return [

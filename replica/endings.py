@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from bootledger.errors import Corrupted, DivergedHistory, OutOfSpace, SourceUnavailable
+from bootledger.errors import (
+    CorruptChunk,
+    CorruptManifest,
+    DivergedHistory,
+    OutOfSpace,
+    SourceUnavailable,
+)
 from bootledger.positions import TEXT_MAX_BYTES
 from bootledger.projections.heads import encode_head
 from bootledger.statemachine.events import Abort, CauseClass, Complete
@@ -37,7 +43,7 @@ def cause_class_of(error: BaseException) -> CauseClass:
             return "network"
         case DivergedHistory():
             return "diverged"
-        case Corrupted():
+        case CorruptChunk() | CorruptManifest():
             return "source"
         case KeyboardInterrupt() | SystemExit():
             return "shutdown"

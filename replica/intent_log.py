@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import uuid
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 from uuid import UUID
 
 import uuid_utils.compat
 
 from bootledger.clock import Clock, now_ms
-from bootledger.errors import IntentConflict, NodeBusy
+from bootledger.errors import ClosedByOperator, IntentConflict, NodeBusy
 from bootledger.files import Files, LockHeld
 from bootledger.operator_events import OperatorSink, log_operator_event
 from bootledger.positions import FIRST_TIMELINE, check_node_id
@@ -19,16 +20,17 @@ from bootledger.projections.dangling import DanglingIntent, report
 from bootledger.projections.heads import decode_head, encode_head
 from bootledger.projections.resume import Decision, decide
 from bootledger.projections.unfinished import UnfinishedIntent, list_unfinished
-from bootledger.replica.endings import supersede
+from bootledger.replica.endings import ending, supersede
 from bootledger.replica.handle import BootstrapHandle, OnExit
-from bootledger.statemachine.events import Begin, Holder, Resume
+from bootledger.statemachine.events import Abort, Begin, Holder, Resume, Suspend
 from bootledger.statemachine.fold import EMPTY, advance
 from bootledger.statemachine.progress import Progress
-from bootledger.statemachine.ranges import Ranges
 from bootledger.store.lmdb import LmdbEventStore
-from bootledger.store.port import Append, EventStore, NodeExpectation
+from bootledger.store.port import Append, Claim, EventStore, NodeExpectation
 
 _TRIES = 10
+_NODE_NAMESPACE = UUID("6a54e8a4-0f3b-5d0e-9b8a-3d6f1c2b7e90")
+"""Under which a node's name becomes the UUID of its claim."""
 
 
 class IntentLog:
@@ -99,7 +101,8 @@ class IntentLog:
         In the same transaction, the node's intents that stopped before any progress are superseded.
         Intents with progress stay as they are: completing this one supersedes them.
 
-        Raises `InvalidValue` for a bad argument, `NodeBusy` if a live process bootstraps the node.
+        Raises `InvalidValue` for a bad argument, `NodeBusy` if a live process bootstraps the node,
+        `ClosedByOperator` if an operator holds one of the node's intents.
         """
         event = Begin(
             recorded_at_ms=self._clock(),
@@ -113,8 +116,7 @@ class IntentLog:
             labels=labels or {},
         )
         intent_id = uuid_utils.compat.uuid7()
-        # Claimed before it can be seen, so that nobody ever takes it for dead.
-        claim = self.store.claim(intent_id, str(event.holder))
+        claim = self._claim(node_id, intent_id, event.holder)
         try:
             progress = self._append_begin(intent_id, event)
         except BaseException:
@@ -126,16 +128,16 @@ class IntentLog:
         progress = advance(EMPTY, event)
         for tries_left in reversed(range(_TRIES)):
             mine = self.list_unfinished(event.node_id)
-            for other in mine:
-                if other.running:
-                    raise NodeBusy(
-                        f"node {event.node_id!r} is being bootstrapped by {other.progress.holder}",
-                        hint=f"intent {other.intent_id}; wait for it, or stop that process",
-                    )
+            held = [ending(other.progress) for other in mine if other.progress.held]
+            if held:
+                raise ClosedByOperator(
+                    f"a bootstrap of node {event.node_id!r} is {held[0]}",
+                    hint="nothing of this node starts until a person resumes or aborts it",
+                )
             batch = [
                 supersede(other.intent_id, other.progress, self._clock(), by=intent_id)
                 for other in mine
-                if not (other.progress.has_progress or other.progress.held)
+                if not other.progress.has_progress
             ]
             batch.append(Append(intent_id, 0, event, encode_head(progress)))
             expect = NodeExpectation(event.node_id, frozenset(other.intent_id for other in mine))
@@ -153,52 +155,91 @@ class IntentLog:
         intent: UnfinishedIntent,
         *,
         actor: str | None = None,
-        dropped: Ranges = (),
         on_exit: OnExit = "abort",
     ) -> BootstrapHandle:
         """Take up an unfinished intent under the next epoch and return the handle on it.
 
         When this returns, every earlier owner is fenced, durably. `actor` is needed where an
-        operator holds it; `dropped` are staged ranges that failed verification.
+        operator holds it.
 
-        Raises `NodeBusy` if a live process has it, `IntentConflict` if it changed since it was
-        read or has ended, `GuardRefused` if it is held and no actor is named.
+        Raises `NodeBusy` if a live process bootstraps the node, `IntentConflict` if the intent
+        changed since it was read or has ended, `GuardRefused` if it is held and no actor is named.
         """
         me = self._me()
+        claim = self._claim(intent.node_id, intent.intent_id, me)
         try:
-            claim = self.store.claim(intent.intent_id, str(me))
-        except LockHeld as held:
-            raise NodeBusy(
-                f"intent {intent.intent_id} is running ({held.holder})",
-                hint="wait for it, or stop that process",
-            ) from held
-        try:
-            progress = self._append_resume(intent, me, actor, dropped)
+            progress = self._append_resume(intent, me, actor)
         except BaseException:
             claim.release()
             raise
         return BootstrapHandle(self.store, self._clock, intent.intent_id, progress, claim, on_exit)
 
-    def _append_resume(
-        self, intent: UnfinishedIntent, me: Holder, actor: str | None, dropped: Ranges
-    ) -> Progress:
+    def _append_resume(self, intent: UnfinishedIntent, me: Holder, actor: str | None) -> Progress:
+        progress = self._unchanged(intent)
+        event = Resume(
+            recorded_at_ms=self._clock(), epoch=progress.epoch + 1, holder=me, actor=actor
+        )
+        after = advance(progress, event)
+        self.store.append([Append(intent.intent_id, progress.version, event, encode_head(after))])
+        return after
+
+    def abort(self, intent: UnfinishedIntent, *, actor: str, reason: str) -> None:
+        """End an intent on a person's word; if it runs, its owner stops at its next event.
+
+        Final and durable when this returns. Raises `IntentConflict` if it changed since it was
+        read, `GuardRefused` if it is being promoted.
+        """
+        self._decree(
+            intent,
+            Abort(recorded_at_ms=self._clock(), actor=actor, reason=reason, abort_kind="operator"),
+        )
+
+    def hold(self, intent: UnfinishedIntent, *, actor: str, cause: str) -> None:
+        """Suspend an intent on a person's word; if it runs, its owner stops at its next event.
+
+        Until a person resumes or aborts it, nothing of its node starts. Durable when this returns.
+        Raises `IntentConflict` if it changed since it was read.
+        """
+        self._decree(
+            intent,
+            Suspend(recorded_at_ms=self._clock(), cause=cause, cause_class="operator", actor=actor),
+        )
+
+    def _decree(self, intent: UnfinishedIntent, event: Abort | Suspend) -> None:
+        progress = self._unchanged(intent)
+        head = encode_head(advance(progress, event))
+        self.store.append([Append(intent.intent_id, progress.version, event, head)])
+
+    def _unchanged(self, intent: UnfinishedIntent) -> Progress:
         head = self.store.head(intent.intent_id)
         if head is None or head.version != intent.progress.version:
             raise IntentConflict(
                 f"intent {intent.intent_id} has changed since it was read",
                 hint="list the unfinished intents again",
             )
-        progress = decode_head(head)
-        event = Resume(
-            recorded_at_ms=self._clock(),
-            epoch=progress.epoch + 1,
-            holder=me,
-            actor=actor,
-            dropped=dropped,
-        )
-        after = advance(progress, event)
-        self.store.append([Append(intent.intent_id, progress.version, event, encode_head(after))])
-        return after
+        return decode_head(head)
+
+    def _claim(self, node_id: str, intent_id: UUID, me: Holder) -> Claim:
+        """Claim the node, so that it has one live owner, then the intent, so that it is seen.
+
+        Both before anything is appended, so that nobody ever takes a live intent for dead.
+        """
+        node = self._claim_one(uuid.uuid5(_NODE_NAMESPACE, node_id), f"node {node_id!r}", me)
+        try:
+            intent = self._claim_one(intent_id, f"intent {intent_id}", me)
+        except BaseException:
+            node.release()
+            raise
+        return _Both(node, intent)
+
+    def _claim_one(self, claimed: UUID, what: str, me: Holder) -> Claim:
+        try:
+            return self.store.claim(claimed, str(me))
+        except LockHeld as held:
+            raise NodeBusy(
+                f"{what} is being bootstrapped by {held.holder}",
+                hint="wait for it, or stop that process",
+            ) from held
 
     def _me(self) -> Holder:
         return Holder(socket.gethostname(), os.getpid(), self._clock())
@@ -214,3 +255,14 @@ class IntentLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Both(NamedTuple):
+    """The claims of a node and of the intent that bootstraps it."""
+
+    node: Claim
+    intent: Claim
+
+    def release(self) -> None:
+        self.intent.release()
+        self.node.release()

@@ -7,11 +7,11 @@ repeated, and a start after a crash is a start like any other.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import assert_never
 
-from bootledger.errors import ClosedByOperator, NodeBusy, SourceChanged
+from bootledger.errors import ClosedByOperator, NodeBusy, SourceChanged, Undecided
 from bootledger.files import Files
 from bootledger.projections.resume import NotResumable, Resumable, Why
+from bootledger.projections.unfinished import UnfinishedIntent
 from bootledger.replica.handle import BootstrapHandle
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.observer import Observer
@@ -20,8 +20,7 @@ from bootledger.replica.settings import Settings
 from bootledger.replica.steps import Steps
 from bootledger.replica.target import Target
 from bootledger.statemachine.plan import next_step
-from bootledger.statemachine.progress import State
-from bootledger.statemachine.ranges import Ranges
+from bootledger.statemachine.progress import State, known
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ class Replication:
         CURRENT names a database that is up to date. When it raises, the intent is suspended with
         the error as its cause, unless somebody else owns it.
 
-        Raises `NodeBusy`, `SourceChanged`, `ClosedByOperator` or `Fenced` (stop), `Unavailable`
-        (try again later; `Stopped` if that was asked for), `Corrupted` (look).
+        Raises `NodeBusy`, `SourceChanged`, `Undecided`, `ClosedByOperator` or `Fenced` (stop),
+        `Unavailable` (try again later; `Stopped` if that was asked for), `Corrupted` (look).
         """
         outcome, was_promoting = self._run_one()
         if not was_promoting:
@@ -94,62 +93,75 @@ class Replication:
         """Take up one intent and bring it to its end; say whether it was already promoting."""
         with self._take_up() as handle:
             was_promoting = handle.progress.phase is State.PROMOTING
-            snapshot = handle.progress.snapshot
-            self._target.remove_unused(keep=(snapshot.generation,) if snapshot else ())
+            self._target.remove_unused(keep=self._in_use())
+            if self._settings.verify_staged:
+                self._steps.verify_staged(handle)
             while handle.progress.unfinished:
                 self._steps.check_stop(handle)
                 step = next_step(handle.progress)
                 self._observer.on_step(step, handle.progress)
                 self._steps.do(step, handle)
-        self._target.remove_unused()
+        self._target.remove_unused(keep=self._in_use())
         outcome = Outcome(
             intent_id=str(handle.intent_id),
-            applied_lsn=handle.progress.applied_lsn or 0,
-            generation=self._target.current() or 0,
+            applied_lsn=known(handle.progress.applied_lsn, "the applied LSN"),
+            generation=known(self._target.current(), "CURRENT"),
             copied=handle.progress.snapshot is not None,
             epochs=handle.progress.epoch,
         )
         return outcome, was_promoting
+
+    def _in_use(self) -> list[int]:
+        """Return the generations that an unfinished intent of this node may still go on with."""
+        return [
+            intent.progress.snapshot.generation
+            for intent in self._log.list_unfinished(self._node_id)
+            if intent.progress.snapshot is not None
+        ]
 
     def _take_up(self) -> BootstrapHandle:
         self._log.scan_and_report()
         decision = self._log.decide(self._node_id)
         match decision:
             case Resumable():
-                self._check_source(decision)
-                return self._log.resume_unfinished(
-                    decision.intent, dropped=self._damaged(decision), on_exit="suspend"
+                return self._resume(decision.intent)
+            case NotResumable(why=Why.NO_PROGRESS, intents=(only,)):
+                # Its base backup may be published already: going on finds it, beginning would not.
+                return self._resume(
+                    next(i for i in self._log.list_unfinished(self._node_id) if i.intent_id == only)
                 )
+            case NotResumable(why=Why.NOTHING_UNFINISHED | Why.NO_PROGRESS):
+                return self._begin()
             case NotResumable(why=Why.RUNNING):
                 raise NodeBusy(decision.reason, hint="wait for it, or stop that process")
             case NotResumable(why=Why.HELD):
                 raise ClosedByOperator(decision.reason, hint="it waits until a person resumes it")
-            case NotResumable():
-                source_lsn = self._source.last_lsn()
-                return self._log.begin(
-                    self._node_id,
-                    source_lsn,
-                    source_lsn,
-                    source_identity=self._identity.database_id,
-                    timeline=self._identity.timeline,
-                    last_generation=max(self._target.generations(), default=0),
-                    on_exit="suspend",
+            case NotResumable(why=Why.SEVERAL_WITH_PROGRESS):
+                ids = ", ".join(map(str, decision.intents))
+                raise Undecided(
+                    decision.reason, hint=f"abort all but one of {ids} (`IntentLog.abort`)"
                 )
             case _:
-                assert_never(decision)
+                raise AssertionError(f"an answer without a consequence: {decision}")
 
-    def _check_source(self, decision: Resumable) -> None:
-        begin = decision.intent.progress.begin
-        begun_with = begin.source_identity if begin else None
+    def _begin(self) -> BootstrapHandle:
+        source_lsn = self._source.last_lsn()
+        return self._log.begin(
+            self._node_id,
+            source_lsn,
+            source_lsn,
+            source_identity=self._identity.database_id,
+            timeline=self._identity.timeline,
+            last_generation=max(self._target.generations(), default=0),
+            on_exit="suspend",
+        )
+
+    def _resume(self, intent: UnfinishedIntent) -> BootstrapHandle:
+        begun_with = known(intent.progress.begin, "how it began").source_identity
         if begun_with not in {None, self._identity.database_id}:
             raise SourceChanged(
-                f"intent {decision.intent.intent_id} began with source {begun_with}, "
+                f"intent {intent.intent_id} began with source {begun_with}, "
                 f"this source is {self._identity.database_id}",
-                hint="name the right source, or abort the intent",
+                hint="name the right source, or abort the intent (`IntentLog.abort`)",
             )
-
-    def _damaged(self, decision: Resumable) -> Ranges:
-        progress = decision.intent.progress
-        if not self._settings.verify_staged or progress.phase is not State.TRANSFERRING:
-            return ()
-        return self._steps.damaged(progress.snapshot)
+        return self._log.resume_unfinished(intent, on_exit="suspend")

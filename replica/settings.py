@@ -22,8 +22,8 @@ class Settings:
 
     `batch_changes` is how many changes are applied in one transaction. The replica counts as caught
     up when it has everything that the source had when the log phase began and lags by at most
-    `lag_changes`. `verify_staged` reads everything that was staged again: at a resume, where what
-    does not match is dropped and fetched again, and before the restore, where it is an error.
+    `lag_changes`. Before a copy is restored, every byte of it is read again in any case;
+    `verify_staged` does so at the start too, so that damage is known early.
     `stop` is asked between steps; what it returns is recorded as the cause.
     """
 

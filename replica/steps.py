@@ -13,7 +13,6 @@ from typing import assert_never
 from bootledger.basebackup.manifest import Chunk
 from bootledger.basebackup.staging import Candidate
 from bootledger.errors import (
-    CorruptChunk,
     CorruptManifest,
     DivergedHistory,
     LogWindowLost,
@@ -30,8 +29,8 @@ from bootledger.replica.settings import Settings
 from bootledger.replica.target import Target
 from bootledger.statemachine import plan
 from bootledger.statemachine.events import Checkpoint, Promote, SnapshotChunk
-from bootledger.statemachine.progress import Snapshot
-from bootledger.statemachine.ranges import Ranges, subtract, total_bytes
+from bootledger.statemachine.progress import Snapshot, State, known
+from bootledger.statemachine.ranges import Ranges, subtract
 
 
 class Steps:
@@ -60,22 +59,30 @@ class Steps:
             handle.suspend(cause, "shutdown")
             raise Stopped(cause, hint="the same command goes on from here")
 
-    def damaged(self, snapshot: Snapshot | None) -> Ranges:
-        """Read everything that is staged again, and return what does not match the manifest."""
-        if snapshot is None or not snapshot.staged:
-            return ()
+    def verify_staged(self, handle: BootstrapHandle) -> bool:
+        """Read everything that is staged again; drop what does not match. Return whether all did.
+
+        When this returns, a drop is recorded, and those bytes are missing like any others.
+        """
+        snapshot = handle.progress.snapshot
+        if handle.progress.phase is not State.TRANSFERRING or snapshot is None:
+            return True
         with self._candidate(snapshot) as candidate:
-            return candidate.damaged(snapshot.staged)
+            lost = candidate.damaged(snapshot.staged, lambda: self.check_stop(handle))
+        if lost:
+            handle.drop(lost)
+        return not lost
 
     def do(self, step: plan.Step, handle: BootstrapHandle) -> None:
         """Do one step and record it. When this returns, `handle.progress` has moved on."""
         match step:
             case plan.FindPosition():
                 self._find_position(handle)
-            case plan.Fetch():
-                self._fetch(step.snapshot, handle)
-            case plan.Restore():
-                self._restore(step.snapshot, handle)
+            case plan.Fetch() | plan.Restore():
+                try:
+                    self._copy(step, handle)
+                except SnapshotLost:
+                    self._pin(handle)
             case plan.CatchUp():
                 self._catch_up(step, handle)
             case plan.Swap():
@@ -115,6 +122,8 @@ class Steps:
                 manifest_digest=pin.manifest_digest,
             )
         )
+        # A candidate that an earlier generation left unfinished would only take up room.
+        self._target.remove_unused(keep=(generation,))
 
     @contextmanager
     def _candidate(self, snapshot: Snapshot) -> Iterator[Candidate]:
@@ -129,25 +138,30 @@ class Steps:
                 )
             yield candidate
 
+    def _copy(self, step: plan.Fetch | plan.Restore, handle: BootstrapHandle) -> None:
+        match step:
+            case plan.Fetch():
+                self._fetch(step.snapshot, handle)
+            case plan.Restore():
+                self._restore(step.snapshot, handle)
+
     def _fetch(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
         """Stage every missing chunk; what the last owner wrote but did not claim is not fetched."""
-        try:
-            with self._candidate(snapshot) as candidate:
-                candidate.prepare()
-                for chunk in candidate.claimable(snapshot.staged):
-                    self._claim(chunk, handle)
-                for chunk in candidate.missing(_open_snapshot(handle).staged):
-                    self.check_stop(handle)
-                    data = self._source.read_chunk(
-                        snapshot.token, chunk.offset_bytes, chunk.length_bytes
-                    )
-                    self._observer.on_fetched(chunk.range)
-                    candidate.stage(chunk, data)
-                    self._claim(chunk, handle)
-        except SnapshotLost:
-            self._pin(handle)
+        with self._candidate(snapshot) as candidate:
+            candidate.prepare()
+            for chunk in candidate.claimable(snapshot.staged):
+                self._record_chunk(chunk, handle)
+                self.check_stop(handle)
+            for chunk in candidate.missing(_open_snapshot(handle).staged):
+                self.check_stop(handle)
+                data = self._source.read_chunk(
+                    snapshot.token, chunk.offset_bytes, chunk.length_bytes
+                )
+                self._observer.on_fetched(chunk.range)
+                candidate.stage(chunk, data)
+                self._record_chunk(chunk, handle)
 
-    def _claim(self, chunk: Chunk, handle: BootstrapHandle) -> None:
+    def _record_chunk(self, chunk: Chunk, handle: BootstrapHandle) -> None:
         """Record what no event has claimed yet of a chunk that is durable in the candidate."""
         snapshot = _open_snapshot(handle)
         unclaimed: Ranges = (chunk.range,)
@@ -166,14 +180,15 @@ class Steps:
             self._observer.on_staged(part, handle.progress)
 
     def _restore(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
-        """Check that the whole candidate is the database that was pinned; changes nothing in it."""
+        """Check that the whole candidate is the database that was pinned; changes nothing in it.
+
+        Every byte is read again: what is damaged, or was lost with the file, is dropped and fetched
+        again before anything is opened.
+        """
+        if not self.verify_staged(handle):
+            return
         with self._candidate(snapshot) as candidate:
             timeline = candidate.manifest.timeline
-            if self._settings.verify_staged and (lost := candidate.damaged(snapshot.staged)):
-                raise CorruptChunk(
-                    f"{total_bytes(lost)} staged bytes no longer match the manifest",
-                    hint="start again with verification: it drops them and fetches them again",
-                )
         with closing(self._applier(snapshot.generation)) as applier:
             applied_lsn = applier.applied_lsn()
         if applied_lsn != snapshot.lsn:
@@ -257,8 +272,7 @@ class Steps:
         self._complete(handle, record_count)
 
     def _complete(self, handle: BootstrapHandle, total_records: int) -> None:
-        begin = handle.progress.begin
-        began_at_ms = begin.recorded_at_ms if begin else 0
+        began_at_ms = known(handle.progress.begin, "how it began").recorded_at_ms
         handle.complete(total_records, max(0, self._settings.clock() - began_at_ms))
 
     def _checkpoint(
@@ -276,16 +290,17 @@ class Steps:
     def _applier(self, generation: int) -> Applier:
         """Open a generation's database, which must be a copy of this source."""
         applier = self._open_applier(self._target.directory(generation))
-        found = applier.identity().database_id
-        if found != self._identity.database_id:
+        found = applier.identity()
+        if found != self._identity:
             applier.close()
             raise DivergedHistory(
-                f"generation {generation} is a copy of {found}, not of {self._identity.database_id}"
+                f"generation {generation} is a copy of {found.database_id} on timeline "
+                f"{found.timeline}, not of {self._identity.database_id} on timeline "
+                f"{self._identity.timeline}",
+                hint="replicate into a new target",
             )
         return applier
 
 
 def _open_snapshot(handle: BootstrapHandle) -> Snapshot:
-    if handle.progress.snapshot is None:
-        raise AssertionError("a chunk is claimed only while a snapshot is open")
-    return handle.progress.snapshot
+    return known(handle.progress.snapshot, "the snapshot that is being copied")

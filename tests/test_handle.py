@@ -23,11 +23,13 @@ from bootledger.errors import (
     SourceUnavailable,
 )
 from bootledger.projections.heads import encode_head
+from bootledger.projections.resume import NotResumable, Why
 from bootledger.replica.handle import BootstrapHandle
 from bootledger.replica.intent_log import IntentLog
 from bootledger.statemachine.events import Abort, CauseClass, Event, Suspend
 from bootledger.statemachine.fold import advance
 from bootledger.statemachine.progress import State
+from bootledger.statemachine.ranges import Range
 from bootledger.store.memory import MemoryEventStore
 from bootledger.store.port import Append, NodeExpectation
 
@@ -282,15 +284,84 @@ def test_only_a_named_person_resumes_what_is_held() -> None:
     """A hold ends with an actor, and not by itself."""
     log = new_log()
     handle = log.begin("n", 0, 9)
-    handle.suspend("upgrade", "operator", actor="ada")
+    handle.close()
+    log.hold(log.list_unfinished("n")[0], actor="ada", cause="upgrade")
     (intent,) = log.list_unfinished("n")
     with pytest.raises(GuardRefused, match="held by ada"):
         log.resume_unfinished(intent)
     log.resume_unfinished(intent, actor="ada").close()
 
 
-def test_completing_supersedes_what_is_older_and_nothing_else() -> None:
-    """A stale LSN never returns; other nodes and newer intents are left alone."""
+def test_two_handles_on_one_node_are_never_alive_at_once() -> None:
+    """Neither beginning nor resuming another intent gets past the node's live owner."""
+    log = new_log()
+    old = log.begin("n", 0, 9)
+    old.checkpoint(5, 1)
+    old.close()
+    (stale,) = log.list_unfinished("n")
+    owner = log.begin("n", 0, 9)
+    with pytest.raises(NodeBusy, match="node 'n'"):
+        log.resume_unfinished(stale)
+    owner.complete(1, 1)
+
+
+def test_a_hold_keeps_the_whole_node_from_starting() -> None:
+    """While an operator holds one intent of a node, nothing begins and nothing supersedes it."""
+    log = new_log()
+    log.begin("n", 0, 9).close()
+    (intent,) = log.list_unfinished("n")
+    log.hold(intent, actor="ada", cause="disk swap")
+    decision = log.decide("n")
+    assert isinstance(decision, NotResumable)
+    assert decision.why is Why.HELD
+    with pytest.raises(ClosedByOperator, match="held by ada: disk swap"):
+        log.begin("n", 0, 9)
+    assert log.list_unfinished("n")[0].progress.held
+
+
+def test_completing_spares_what_was_held_meanwhile() -> None:
+    """A hold is a person's word; a completion of another intent does not end it."""
+    log = new_log()
+    old = log.begin("n", 0, 9)
+    old.checkpoint(5, 1)
+    old.close()
+    (older,) = log.list_unfinished("n")
+    handle = log.begin("n", 0, 9)
+    log.hold(older, actor="ada", cause="evidence")
+    handle.complete(1, 1)
+    (left,) = log.list_unfinished("n")
+    assert left.intent_id == older.intent_id
+
+
+def test_an_operators_abort_is_final_and_based_on_what_was_read() -> None:
+    """Aborting what has changed since it was read is a conflict; otherwise it is over."""
+    log = new_log()
+    handle = log.begin("n", 0, 9)
+    (stale,) = log.list_unfinished("n")
+    handle.checkpoint(5, 1)
+    handle.close()
+    with pytest.raises(IntentConflict, match="has changed"):
+        log.abort(stale, actor="ada", reason="wrong disk")
+    (fresh,) = log.list_unfinished("n")
+    log.abort(fresh, actor="ada", reason="wrong disk")
+    assert log.list_unfinished("n") == []
+
+
+def test_dropping_damage_goes_on_under_the_next_epoch() -> None:
+    """A drop is a resume by the same owner: recorded, and the owner stays the owner."""
+    handle = new_log().begin("n", 0, 9)
+    handle.checkpoint_snapshot_transfer("t", 100, 0, 0)
+    handle.drop((Range(40, 60),))
+    snapshot = handle.progress.snapshot
+    assert snapshot is not None
+    assert snapshot.staged == (Range(0, 40), Range(60, 100))
+    assert handle.progress.epoch == 2
+    handle.checkpoint(5, 1)
+    handle.close()
+
+
+def test_completing_supersedes_the_nodes_other_intents_and_no_other_nodes() -> None:
+    """A stale LSN never returns, whatever the clock said when it began."""
     log = new_log()
     for node in ("n", "other"):
         old = log.begin(node, 0, 9)

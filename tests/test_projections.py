@@ -59,7 +59,7 @@ def test_two_intents_with_progress_resume_none() -> None:
     """The single-resumer rule: if several could be resumed, a person decides."""
     decision = decide("n", [intent(1, _CHECKPOINT), intent(2, _CHECKPOINT)])
     assert isinstance(decision, NotResumable)
-    assert decision.why is Why.SEVERAL
+    assert decision.why is Why.SEVERAL_WITH_PROGRESS
     assert decision.intents == (UUID(int=1), UUID(int=2))
 
 

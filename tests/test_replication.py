@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +23,11 @@ from bootledger.errors import (
     CorruptChunk,
     DivergedHistory,
     ForeignTarget,
+    SimulatedCrash,
     SourceChanged,
     SourceUnavailable,
     Stopped,
+    Undecided,
 )
 from bootledger.files import Files
 from bootledger.replica.database import Database
@@ -185,6 +189,122 @@ def test_a_base_backup_that_the_source_lost_is_followed_by_the_next_generation(
     assert_equal(tmp_path / "primary", tmp_path / "replica")
 
 
+def stopped_in_the_copy(work: Path, *, after: int = 5) -> None:
+    """Make a primary and a replica that was stopped in the middle of its first copy."""
+    make_primary(work / "primary")
+    settings = Settings(stop=StopAfter(after), clock=lambda: 1)
+    with pytest.raises(Stopped):
+        replicate(work / "primary", work / "replica", settings=settings)
+
+
+class BeforeTheRestore(Observer):
+    """Does something to the candidate when it is whole and about to be restored, once."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.act = act
+
+    def on_step(self, step: plan.Step, progress: Progress) -> None:
+        if isinstance(step, plan.Restore):
+            self.act()
+            self.act = lambda: None
+
+
+def test_a_byte_that_rots_before_the_restore_is_found_and_fetched_again(tmp_path: Path) -> None:
+    """Nothing is restored before every byte of it was read and compared with the manifest."""
+    make_primary(tmp_path / "primary")
+    candidate = tmp_path / "replica" / "gen-0001" / "data.mdb"
+
+    def rot() -> None:
+        content = bytearray(candidate.read_bytes())
+        content[CHUNK_BYTES + 7] ^= 1
+        candidate.write_bytes(content)
+
+    outcome = replicate(tmp_path / "primary", tmp_path / "replica", observer=BeforeTheRestore(rot))
+    assert outcome.epochs == 2  # the drop is on the record
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
+@pytest.mark.parametrize("kept_chunks", [None, 2])
+def test_claimed_bytes_that_are_gone_are_fetched_again_and_never_taken_for_zeros(
+    tmp_path: Path, kept_chunks: int | None
+) -> None:
+    """Somebody deleted or cut the candidate: what the log claims of it is not believed blindly."""
+    stopped_in_the_copy(tmp_path, after=8)
+    candidate = tmp_path / "replica" / "gen-0001" / "data.mdb"
+    if kept_chunks is None:
+        candidate.unlink()
+    else:
+        os.truncate(candidate, kept_chunks * CHUNK_BYTES)
+    replicate(tmp_path / "primary", tmp_path / "replica")
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
+def test_a_snapshot_lost_before_the_restore_leads_to_the_next_generation(tmp_path: Path) -> None:
+    """The manifest is gone here and at the source: nothing can be verified, so copy anew."""
+    make_primary(tmp_path / "primary")
+
+    def lose() -> None:
+        shutil.rmtree(tmp_path / "primary" / "basebackups")
+        (tmp_path / "replica" / "gen-0001" / "manifest").unlink()
+
+    outcome = replicate(tmp_path / "primary", tmp_path / "replica", observer=BeforeTheRestore(lose))
+    assert outcome.generation == 2
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
+def test_a_start_that_died_before_its_pin_was_recorded_leaves_no_base_backup_behind(
+    tmp_path: Path,
+) -> None:
+    """Going on under the same intent finds the base backup that was published for it."""
+    make_primary(tmp_path / "primary")
+    for _ in range(3):
+        with pytest.raises(SimulatedCrash):
+            replicate(
+                tmp_path / "primary",
+                tmp_path / "replica",
+                files=(files := CrashingFiles("log.writing#2")),
+            )
+        files.bury()
+    outcome = replicate(tmp_path / "primary", tmp_path / "replica")
+    assert outcome.epochs == 4
+    assert list((tmp_path / "primary" / "basebackups").glob("*/manifest")) == []
+
+
+def test_with_several_that_could_go_on_nothing_starts_and_no_candidate_is_removed(
+    tmp_path: Path,
+) -> None:
+    """The single-resumer rule: a person decides, and loses nothing by deciding late."""
+    stopped_in_the_copy(tmp_path)
+    with open_log(tmp_path / "replica") as log:
+        (first,) = log.list_unfinished()
+        second = log.begin(NODE, 0, 9)
+        second.checkpoint(5, 1)
+        second.close()
+    with pytest.raises(Undecided, match="a person must decide"):
+        replicate(tmp_path / "primary", tmp_path / "replica")
+    assert (tmp_path / "replica" / "gen-0001" / "data.mdb").exists()
+
+    with open_log(tmp_path / "replica") as log:
+        (extra,) = (i for i in log.list_unfinished() if i.intent_id == second.intent_id)
+        log.abort(extra, actor="ada", reason="begun by mistake")
+    outcome = replicate(tmp_path / "primary", tmp_path / "replica")
+    assert outcome.intent_id == str(first.intent_id)
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
+def test_a_source_on_another_timeline_is_not_followed(tmp_path: Path) -> None:
+    """The same database after a failover is not a continuation that may be taken for granted."""
+    make_primary(tmp_path / "primary")
+    replicate(tmp_path / "primary", tmp_path / "replica")
+    with Database.open(tmp_path / "primary", Files(), name="primary") as primary:
+        database_id = primary.identity().database_id
+    shutil.rmtree(tmp_path / "primary")
+    Database.create(tmp_path / "primary", Files(), database_id=database_id, timeline=2)
+    write_more(tmp_path / "primary", records=300)
+    with pytest.raises(DivergedHistory, match="timeline"):
+        replicate(tmp_path / "primary", tmp_path / "replica")
+
+
 def test_a_database_that_is_behind_its_log_is_refused(tmp_path: Path) -> None:
     """The log says more than the database holds: somebody rolled it back, so a person must look."""
     make_primary(tmp_path / "primary")
@@ -242,7 +362,7 @@ def test_what_an_operator_holds_is_not_started(tmp_path: Path) -> None:
         replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
     with open_log(tmp_path / "replica") as log:
         (intent,) = log.list_unfinished()
-        log.resume_unfinished(intent).suspend("disk swap", "operator", actor="ada")
+        log.hold(intent, actor="ada", cause="disk swap")
     with pytest.raises(ClosedByOperator, match="ada: disk swap"):
         replicate(tmp_path / "primary", tmp_path / "replica")
 
@@ -306,6 +426,7 @@ def ended_well(place: Path) -> None:
     with open_log(place / "replica") as log:
         assert log.list_unfinished() == []
     assert len(list((place / "replica").glob("gen-*"))) == 1
+    assert list((place / "primary" / "basebackups").glob("*/manifest")) == []
 
 
 FIRST_COPY = Scenario(one_life, prepare=prepare, after_crash=still_one_intent, check=ended_well)
@@ -322,6 +443,12 @@ def test_a_crash_at_any_point_of_a_replacement_is_survived() -> None:
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_a_crash_at_any_two_points_is_survived(part: int) -> None:
+def test_a_crash_at_any_two_points_of_a_first_copy_is_survived(part: int) -> None:
     """Every pair: a crash, and a crash of the start that follows, at any point of both."""
     every_pair(FIRST_COPY, part=(part, 4), at_least=15)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_crash_at_any_two_points_of_a_replacement_is_survived(part: int) -> None:
+    """Every pair again, while an old generation is in service and is to be replaced."""
+    every_pair(replace(FIRST_COPY, prepare=prepare_too_far_behind), part=(part, 4), at_least=15)

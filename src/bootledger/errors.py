@@ -61,6 +61,10 @@ class NodeBusy(Refused):
     """A live process already bootstraps this node."""
 
 
+class Undecided(Refused):
+    """Several bootstraps of one node could go on; a person must decide which one counts."""
+
+
 class TargetBusy(Refused):
     """A live process already owns this target directory."""
 
