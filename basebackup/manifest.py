@@ -29,6 +29,10 @@ from bootledger.statemachine.ranges import Range
 
 MAGIC = b"BLMANIF\0"
 FORMAT = 1
+DATA_NAME = "data.mdb"
+"""The file that a base backup of a database consists of."""
+MANIFEST_NAME = "manifest"
+"""The file beside it that says what it consists of."""
 MAX_CHUNK_BYTES = 64 * 2**20
 """Longest chunk there may be: a chunk is held in memory whole, on either side."""
 

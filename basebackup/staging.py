@@ -18,10 +18,7 @@ from typing import Self
 from bootledger.basebackup.manifest import Chunk, Manifest
 from bootledger.errors import CorruptChunk, ForeignTarget
 from bootledger.files import Files, OpenFile, translated
-from bootledger.statemachine.ranges import Ranges, add, gaps, islands, to_drop
-
-MAX_ISLANDS = 64
-"""How scattered the claims may become by what is found on disk: as much as the machine accepts."""
+from bootledger.statemachine.ranges import MAX_ISLANDS, Ranges, add, gaps, islands, to_drop
 
 
 class Candidate:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bootledger.basebackup.manifest import Manifest
+from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME, Manifest
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES, describe, open_manifest
 from bootledger.environment import DEFAULT_WAIT_S
 from bootledger.errors import BootledgerError, InvalidValue, SnapshotLost, SourceUnavailable
@@ -23,9 +23,6 @@ from bootledger.files import Files, LockHeld, translated
 from bootledger.positions import check_u64
 from bootledger.replica.database import Database
 from bootledger.replica.ports import Pin
-
-DATA_NAME = "data.mdb"
-MANIFEST_NAME = "manifest"
 
 # Tokens come back from outside and become names of directories: nothing else may pass.
 _INTENT_ID = re.compile(r"[0-9a-z-]{1,64}", re.ASCII)
@@ -144,7 +141,8 @@ class BaseBackups:
 
     def _wipe_leftovers(self) -> None:
         for entry in self._root.iterdir():
-            if entry.is_dir() and not _is_published(entry):
+            ours = _TOKEN.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
+            if ours and not _is_published(entry):
                 self._files.remove(entry)
 
 

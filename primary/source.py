@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from bootledger.basebackup.manifest import MAX_CHUNK_BYTES
+from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME, MAX_CHUNK_BYTES
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
 from bootledger.environment import DEFAULT_WAIT_S
 from bootledger.errors import InvalidValue, SnapshotLost, SourceUnavailable
 from bootledger.files import Files, translated
 from bootledger.positions import check_u64
-from bootledger.primary.backups import DATA_NAME, MANIFEST_NAME, BaseBackups
+from bootledger.primary.backups import BaseBackups
 from bootledger.replica.database import Database
 from bootledger.replica.ports import Change, Pin, SourceIdentity
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bootledger.basebackup.manifest import Manifest
+from bootledger.basebackup.manifest import MANIFEST_NAME, Manifest
 from bootledger.basebackup.publishing import open_manifest, write_manifest
 from bootledger.errors import CorruptManifest
 from bootledger.files import Files
 from bootledger.replica.ports import Source
 from bootledger.statemachine.progress import Snapshot
 
-MANIFEST_NAME = "manifest"
 _PIECE_BYTES = 2**20
 
 

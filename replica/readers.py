@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from bootledger.basebackup.manifest import DATA_NAME
 from bootledger.errors import CorruptRecord, InvalidValue, Unavailable
 from bootledger.files import translated
 from bootledger.locks import shared_hold
@@ -18,11 +19,13 @@ from bootledger.positions import U64_MAX, check_u64
 
 IDENTITY_NAME = "identity"
 CURRENT_NAME = "CURRENT"
-DATA_NAME = "data.mdb"
 READERS_LOCK_NAME = "readers.lock"
 NO_GENERATION = "none"
 _PREFIX = "gen-"
-_REPAIR = "put the name of the directory in service there, and a line feed"
+_REPAIR = (
+    "put the name of the directory that was in service there, or `none` if there was none (a "
+    "directory that was never promoted must not be named), and a line feed"
+)
 
 
 def generation_name(generation: int) -> str:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import assert_never
 
-from bootledger.basebackup.manifest import Chunk
+from bootledger.basebackup.manifest import DATA_NAME, Chunk
 from bootledger.basebackup.staging import Candidate
 from bootledger.errors import (
+    CorruptChunk,
     CorruptManifest,
     DivergedHistory,
     LogWindowLost,
@@ -24,7 +25,6 @@ from bootledger.replica.handle import BootstrapHandle
 from bootledger.replica.manifests import fetch_manifest
 from bootledger.replica.observer import Observer
 from bootledger.replica.ports import Applier, OpenApplier, Source
-from bootledger.replica.readers import DATA_NAME
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import Target
 from bootledger.statemachine import plan
@@ -158,7 +158,14 @@ class Steps:
                     snapshot.token, chunk.offset_bytes, chunk.length_bytes
                 )
                 self._observer.on_fetched(chunk.range)
-                candidate.stage(chunk, data)
+                try:
+                    candidate.stage(chunk, data)
+                except CorruptChunk as wrong:
+                    raise CorruptChunk(
+                        f"{wrong} (base backup {snapshot.token})",
+                        hint="start again to fetch it again; if it stays like this, delete that "
+                        "base backup at the source: the next start asks for a new one",
+                    ) from wrong
                 self._record_chunk(chunk, handle)
 
     def _record_chunk(self, chunk: Chunk, handle: BootstrapHandle) -> None:

@@ -23,10 +23,15 @@ from bootledger.statemachine.events import (
     Suspend,
 )
 from bootledger.statemachine.progress import Progress, Snapshot, State, known, snapshot_of
-from bootledger.statemachine.ranges import Ranges, add, contains, islands, overlaps, subtract
-
-MAX_DISJOINT_RANGES = 64
-"""How many separate ranges may be staged beyond the first gap; it bounds the size of `Progress`."""
+from bootledger.statemachine.ranges import (
+    MAX_ISLANDS,
+    Ranges,
+    add,
+    contains,
+    islands,
+    overlaps,
+    subtract,
+)
 
 E = TypeVar("E", bound=Event)
 Guard = Callable[[Progress, E], str | None]
@@ -270,9 +275,9 @@ def _vouched(snapshot: Snapshot) -> bool:
 
 
 def _scattered(staged: Ranges) -> str | None:
-    if islands(staged) <= MAX_DISJOINT_RANGES:
+    if islands(staged) <= MAX_ISLANDS:
         return None
     return (
         f"the staged bytes would form {islands(staged)} separate ranges beyond the first gap, "
-        f"{MAX_DISJOINT_RANGES} are allowed"
+        f"{MAX_ISLANDS} are allowed"
     )

@@ -20,6 +20,9 @@ class Range(NamedTuple):
 
 Ranges: TypeAlias = tuple[Range, ...]
 
+MAX_ISLANDS = 64
+"""How many separate ranges may be staged beyond the first gap; it bounds the size of `Progress`."""
+
 
 def total_bytes(ranges: Ranges) -> int:
     """Return how many bytes the set holds."""

@@ -35,6 +35,7 @@ from bootledger.errors import (
     WrongProcess,
 )
 from bootledger.files import Files
+from bootledger.replica.intent_log import IntentLog
 from bootledger.shared_environment import _shared
 
 NAMES = ("a", "b")
@@ -763,3 +764,27 @@ def test_nothing_here_opens_the_lock_file_of_lmdb() -> None:
         code = [line for line in file.read_text().splitlines() if "lock.mdb" in line]
         assert all(line.lstrip().startswith(("#", "-", "hint=")) for line in code), file
     assert WRITE_LOCK_NAME != "lock.mdb"
+
+
+def test_a_file_that_was_cut_is_an_error_and_kills_nobody(tmp_path: Path) -> None:
+    """A page beyond the end of the file would be a bus error; here it is an error of ours."""
+    open_ledger = """
+    import sys
+    from bootledger.errors import Corrupted
+    from bootledger.replica.intent_log import IntentLog
+    try:
+        with IntentLog.open(sys.argv[1], create=False) as log:
+            log.list_unfinished()
+            log.store.read(0, 1000)
+    except Corrupted:
+        print("corrupted")
+    """
+    with IntentLog.open(tmp_path / "ledger") as log:
+        handle = log.begin("n", 0, 9)
+        for lsn in range(400):
+            handle.checkpoint(lsn, 1)
+        handle.close()
+    whole = (tmp_path / "ledger" / "data.mdb").read_bytes()
+    for size_bytes in range(8192, len(whole), 16 * 4096):
+        (tmp_path / "ledger" / "data.mdb").write_bytes(whole[:size_bytes])
+        assert processes.run(open_ledger, tmp_path / "ledger") == "corrupted\n"

@@ -26,10 +26,9 @@ from bootledger.errors import DivergedHistory, GuardRefused, IllegalEvent
 from bootledger.positions import Position
 from bootledger.statemachine.events import Begin, Checkpoint, Event, Resume, SnapshotChunk
 from bootledger.statemachine.fold import EMPTY, advance, fold
-from bootledger.statemachine.guards import MAX_DISJOINT_RANGES
 from bootledger.statemachine.live import LiveIntent
 from bootledger.statemachine.progress import FINAL, PHASES, Progress, Snapshot, State
-from bootledger.statemachine.ranges import Range, islands
+from bootledger.statemachine.ranges import MAX_ISLANDS, Range, islands
 
 
 def steps(history: tuple[Event, ...]) -> list[tuple[Progress, Event, Progress]]:
@@ -87,7 +86,7 @@ def test_staged_ranges_are_in_order(history: tuple[Event, ...]) -> None:
         assert after.snapshot.size_bytes is None or max(edges, default=0) <= (
             after.snapshot.size_bytes
         )
-        assert islands(staged) <= MAX_DISJOINT_RANGES
+        assert islands(staged) <= MAX_ISLANDS
 
 
 @given(histories())

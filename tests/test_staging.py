@@ -20,12 +20,11 @@ from strategies import ranges
 from worlds import CrashingFiles, Scenario, every_pair
 
 from bootledger.basebackup.manifest import Chunk, Header, Manifest, decode, encode
-from bootledger.basebackup.staging import MAX_ISLANDS, Candidate
+from bootledger.basebackup.staging import Candidate
 from bootledger.errors import CorruptChunk, ForeignTarget, Unavailable
 from bootledger.files import Files, OpenFile
 from bootledger.statemachine.events import Begin, Holder, Resume, SnapshotChunk, Suspend
 from bootledger.statemachine.fold import advance, fold
-from bootledger.statemachine.guards import MAX_DISJOINT_RANGES
 from bootledger.statemachine.progress import Progress, State
 from bootledger.statemachine.ranges import Range, Ranges, add, gaps, subtract, total_bytes
 
@@ -600,7 +599,6 @@ def test_the_machine_accepts_every_claim_and_every_drop(tmp_path: Path) -> None:
 
     That takes a bound on how scattered the rest is; the bound is the machine's own.
     """
-    assert MAX_ISLANDS == MAX_DISJOINT_RANGES
     content = random.Random(5).randbytes(300 * 64)
     manifest = manifest_of(content, 64)
     progress = transferring(len(content))

@@ -34,10 +34,9 @@ from bootledger.errors import GuardRefused, IllegalEvent, Refused
 from bootledger.positions import U64_MAX
 from bootledger.statemachine.events import EVENT_TYPES, Event, kind_of
 from bootledger.statemachine.fold import EMPTY, advance, fold
-from bootledger.statemachine.guards import MAX_DISJOINT_RANGES
 from bootledger.statemachine.live import LiveIntent
 from bootledger.statemachine.progress import FINAL, PHASES, Progress, State
-from bootledger.statemachine.ranges import Range, Ranges
+from bootledger.statemachine.ranges import MAX_ISLANDS, Range, Ranges
 from bootledger.statemachine.table import TABLE, check, legal_kinds, row_for
 
 VARIANTS: tuple[Event, ...] = (
@@ -193,7 +192,7 @@ def islands(count: int, *, first_byte: int = 2) -> Ranges:
     return tuple(Range(first_byte + 2 * n, first_byte + 2 * n + 1) for n in range(count))
 
 
-SCATTERED = (*BEGUN, chunk(reused=islands(MAX_DISJOINT_RANGES)))
+SCATTERED = (*BEGUN, chunk(reused=islands(MAX_ISLANDS)))
 SECOND = (*RESTORED, pin(2, snapshot_lsn=150))
 
 GUARDS: dict[str, list[tuple[tuple[Event, ...], Event, Event, str]]] = {
@@ -334,8 +333,8 @@ GUARDS: dict[str, list[tuple[tuple[Event, ...], Event, Event, str]]] = {
     "drop_scatters": [
         (
             (*BEGUN, chunk(0, 1000)),
-            resume(dropped=islands(MAX_DISJOINT_RANGES + 1)),
-            resume(dropped=islands(MAX_DISJOINT_RANGES)),
+            resume(dropped=islands(MAX_ISLANDS + 1)),
+            resume(dropped=islands(MAX_ISLANDS)),
             "65 separate ranges.*drop more",
         ),
     ],

@@ -57,16 +57,8 @@ class ClosedByOperator(Refused):
     """An operator held or ended this intent while it ran; its owner must stop."""
 
 
-class NodeBusy(Refused):
-    """A live process already bootstraps this node."""
-
-
 class Undecided(Refused):
     """Several bootstraps of one node could go on; a person must decide which one counts."""
-
-
-class TargetBusy(Refused):
-    """A live process already owns this target directory."""
 
 
 class ForeignTarget(Refused):
@@ -125,6 +117,14 @@ class SnapshotLost(Unavailable):
 
 class LogWindowLost(Unavailable):
     """The source no longer has the changes that come next; a new base backup is needed."""
+
+
+class NodeBusy(Unavailable):
+    """A live process already bootstraps this node."""
+
+
+class TargetBusy(Unavailable):
+    """A live process already owns this target directory."""
 
 
 class StoreBusy(Unavailable):

@@ -22,6 +22,7 @@ _UNSOUND = (
     lmdb.PageNotFoundError,
     lmdb.VersionMismatchError,
 )
+_RESTORE = "restore it from a copy, or build it anew"
 _FULL_BELOW_BYTES = 4096
 """LMDB reports a write that was cut short as EIO; with no page left, a full disk cut it."""
 
@@ -36,11 +37,15 @@ def sorted_errors(path: Path) -> Iterator[None]:
     except _UNSOUND as error:
         raise CorruptRecord(
             f"{path} is not a sound LMDB environment: {error}",
-            hint="restore it from a copy; do not touch lock.mdb",
+            hint=_RESTORE,
         ) from error
     except lmdb.BadValsizeError as error:
         raise InvalidValue(f"{path}: a key or a value is empty or too long: {error}") from error
     except lmdb.Error as error:
+        if "data format" in str(error):  # py-lmdb's own look at the meta page; it has no class
+            raise CorruptRecord(
+                f"{path} is not an LMDB environment of ours: {error}", hint=_RESTORE
+            ) from error
         code = errno.ENOSPC if _cut_short(path, error.code) else error.code
         raise by_errno(code, str(path), error) from error
 

@@ -89,6 +89,7 @@ class SharedEnvironment:
                 max_readers=_MAX_READERS,
             )
             undo.callback(env.close)
+            self._cover(env)
             env.reader_check()
             try:
                 db = self._find_databases(env)
@@ -98,6 +99,18 @@ class SharedEnvironment:
             self.opened = Opened(env, db)
             undo.pop_all()
         return self.opened
+
+    def _cover(self, env: lmdb.Environment) -> None:
+        """Make the file as long as its pages say, if somebody cut it.
+
+        Touching a page beyond the end of a file kills the process; touching a page of zeros is an
+        error that says so.
+        """
+        data = self.path / DATA_NAME
+        needed_bytes = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+        if data.stat().st_size < needed_bytes:
+            with translated(data):
+                os.truncate(data, needed_bytes)
 
     def _find_databases(self, env: lmdb.Environment) -> Databases:
         return {name: env.open_db(name.encode(), create=False) for name in self.databases}
