@@ -31,8 +31,7 @@ def test_the_example_survives_being_killed_and_copies_nothing_twice(tmp_path: Pa
     source.write_bytes(os.urandom(64 * 2**20))
     command = [sys.executable, "-c", example()]
     with subprocess.Popen(command, cwd=tmp_path) as child:
-        part = tmp_path / "copy.part"
-        while not part.exists() or part.stat().st_size < 4 * 2**20:
+        while not copy.exists() or copy.stat().st_size < 4 * 2**20:
             time.sleep(0.001)
         child.kill()
     assert child.returncode == -signal.SIGKILL
