@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,16 +21,14 @@ from bootledger.cli.watching import (
 )
 from bootledger.diagrams.mermaid import state_diagram
 from bootledger.errors import InvalidValue
-from bootledger.files import Files
-from bootledger.primary.source import LocalSource
+from bootledger.local import replicate as replicate_locally
 from bootledger.projections.dangling import report
 from bootledger.projections.latest import LatestIntents
 from bootledger.projections.runner import catch_up
-from bootledger.replica.database import Database
 from bootledger.replica.intent_log import IntentLog
-from bootledger.replica.loop import Outcome, Replication
+from bootledger.replica.loop import Outcome
 from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
-from bootledger.replica.target import LEDGER_NAME, Target
+from bootledger.replica.target import LEDGER_NAME
 
 app = typer.Typer(
     name="bootledger",
@@ -66,33 +63,24 @@ def replicate(
     New, interrupted, a little behind or too far behind: the same command. After any death, run it
     again. Ctrl-C and SIGTERM suspend it; it goes on with the next start.
     """
-    files = Files()
     stop = StopRequest()
     stop.install()
     console = Console(highlight=False)
     observer = _observer(console, json=json)
-    with told_to_people(), LocalSource.open(source, files) as primary:
-        database_id = primary.identity().database_id
-        with (
-            Target.open(target, files, source_database_id=database_id, node_id=node) as opened,
-            IntentLog.open(
-                ledger or opened.path / LEDGER_NAME, files=files, sink=telling(node)
-            ) as log,
-        ):
-            try:
-                outcome = Replication(
-                    node,
-                    log,
-                    primary,
-                    opened,
-                    partial(Database.open, files=files, name="applier"),
-                    files=files,
-                    settings=Settings(lag_changes=lag, verify_staged=verify_staged, stop=stop),
-                    observer=observer,
-                ).run()
-            finally:
-                if isinstance(observer, TerminalObserver):
-                    observer.stop()
+    with told_to_people():
+        try:
+            outcome = replicate_locally(
+                source,
+                target,
+                node,
+                ledger=ledger,
+                settings=Settings(lag_changes=lag, verify_staged=verify_staged, stop=stop),
+                observer=observer,
+                sink=telling(node),
+            )
+        finally:
+            if isinstance(observer, TerminalObserver):
+                observer.stop()
     _show(outcome, console, json=json)
 
 

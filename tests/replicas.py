@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
+import bootledger
 from bootledger.files import Files
 from bootledger.operator_events import OperatorEvent
-from bootledger.primary.source import LocalSource
 from bootledger.replica.database import Database
-from bootledger.replica.intent_log import IntentLog
-from bootledger.replica.loop import Outcome, Replication
+from bootledger.replica.loop import Outcome
 from bootledger.replica.observer import Observer
 from bootledger.replica.readers import open_current
 from bootledger.replica.settings import Settings
-from bootledger.replica.target import LEDGER_NAME, Target
 from bootledger.statemachine import plan
 from bootledger.statemachine.progress import Progress
 from bootledger.statemachine.ranges import Range
@@ -68,27 +65,17 @@ def replicate(
     node_id: str = NODE,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Outcome:
-    """Bring the target up to date once, as the command does; its ledger lies inside of it."""
-    files = files or Files()
-    settings = settings or Settings(batch_changes=10, clock=lambda: 1)
-    with LocalSource.open(primary, files, chunk_bytes=chunk_bytes) as source:
-        database_id = source.identity().database_id
-        with (
-            Target.open(target, files, source_database_id=database_id, node_id=node_id) as opened,
-            IntentLog.open(
-                opened.path / LEDGER_NAME, files=files, clock=lambda: 1, sink=quiet
-            ) as log,
-        ):
-            return Replication(
-                node_id,
-                log,
-                source,
-                opened,
-                partial(Database.open, files=files, name="applier"),
-                files=files,
-                settings=settings,
-                observer=observer,
-            ).run()
+    """Bring the target up to date once, in small chunks and without a word."""
+    return bootledger.replicate(
+        primary,
+        target,
+        node_id,
+        settings=settings or Settings(batch_changes=10, clock=lambda: 1),
+        observer=observer,
+        sink=quiet,
+        files=files,
+        chunk_bytes=chunk_bytes,
+    )
 
 
 def assert_equal(primary: Path, target: Path) -> None:

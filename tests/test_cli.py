@@ -139,7 +139,7 @@ def test_a_second_replication_of_a_target_is_refused_with_the_pid_of_the_first(
     second = bootledger("replicate", big_primary, tmp_path / "replica", "--node", NODE)
     (report,) = json.loads(bootledger("dangling", tmp_path / "replica", "--json").stdout)
     copying.send_signal(signal.SIGCONT)
-    assert second.returncode == ExitCode.REFUSED
+    assert second.returncode == ExitCode.TRY_AGAIN
     assert f"pid {copying.pid}" in second.stderr
     assert report["liveness"] == "running"
     copying.communicate(timeout=60)

@@ -23,6 +23,7 @@ from bootledger.errors import (
     CorruptChunk,
     DivergedHistory,
     ForeignTarget,
+    InvalidValue,
     SimulatedCrash,
     SourceChanged,
     SourceUnavailable,
@@ -328,6 +329,15 @@ def test_a_primary_that_is_gone_is_an_error_and_nothing_is_made(tmp_path: Path) 
     with pytest.raises(SourceUnavailable, match="no primary"):
         replicate(tmp_path / "primary", tmp_path / "replica")
     assert not (tmp_path / "replica").exists()
+
+
+def test_a_target_inside_of_its_primary_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
+    """What lies in a primary's directory is the primary's to remove."""
+    make_primary(tmp_path / "primary")
+    inside = tmp_path / "primary" / "replica"
+    with pytest.raises(InvalidValue, match="lies inside of its source"):
+        replicate(tmp_path / "primary", inside)
+    assert not inside.exists()
 
 
 def test_another_primary_than_the_one_begun_with_is_refused(tmp_path: Path) -> None:

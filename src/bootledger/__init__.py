@@ -1,7 +1,8 @@
 """Crash-resumable replica bootstrap.
 
-This is the daily surface: the intent log with its handles (the seed's facade), the loop that brings
-a target up to date, and the three branches of errors. The rooms hold the rest:
+This is the daily surface: `replicate`, which brings a target up to date; the intent log with its
+handles (the seed's facade) for what is copied in another way; and the three branches of errors. The
+rooms hold the rest:
 
 - `bootledger.statemachine`: events, the one table, fold, plan
 - `bootledger.store`: the event store as a port, with its adapters and its contract suite
@@ -13,6 +14,7 @@ a target up to date, and the three branches of errors. The rooms hold the rest:
 """
 
 from bootledger.errors import BootledgerError, Corrupted, Refused, Unavailable
+from bootledger.local import replicate
 from bootledger.operator_events import OperatorEvent
 from bootledger.projections.dangling import DanglingIntent
 from bootledger.projections.resume import NotResumable, Resumable, ResumePoint
@@ -45,4 +47,5 @@ __all__ = [
     "State",
     "Unavailable",
     "UnfinishedIntent",
+    "replicate",
 ]

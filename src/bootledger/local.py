@@ -1,0 +1,74 @@
+"""A replication between two directories of one machine: every port wired to its local adapter."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
+from bootledger.errors import InvalidValue
+from bootledger.files import Files
+from bootledger.operator_events import OperatorSink, log_operator_event
+from bootledger.primary.source import LocalSource
+from bootledger.replica.database import Database
+from bootledger.replica.intent_log import IntentLog
+from bootledger.replica.loop import Outcome, Replication
+from bootledger.replica.observer import Observer
+from bootledger.replica.settings import Settings
+from bootledger.replica.target import LEDGER_NAME, Target
+
+
+def replicate(
+    source: Path,
+    target: Path,
+    node_id: str,
+    *,
+    ledger: Path | None = None,
+    settings: Settings | None = None,
+    observer: Observer | None = None,
+    sink: OperatorSink = log_operator_event,
+    files: Files | None = None,
+    chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+) -> Outcome:
+    """Bring the replica in `target` up to date with the primary in `source`, and return how.
+
+    New, interrupted, a little behind or too far behind: the same call. Both are directories; the
+    target is made if it is missing (in an existing parent). `node_id` names the replica in the
+    ledger, which is `target`/ledger unless given. `sink` is told of every unfinished intent that
+    the ledger holds. `chunk_bytes` is into what size of chunks a new base backup is cut, and what
+    a crash may cost: that much, at most, is fetched again.
+
+    When this returns, everything up to `applied_lsn` of the outcome is durable in the generation
+    that the target's CURRENT names. When it raises, CURRENT names what it named before, or that;
+    what was done is in the ledger, and the same call goes on from there. After the death of the
+    process too.
+
+    Raises `Refused` (nothing will change by trying again), `Unavailable` (try again later),
+    `Corrupted` (a person must look): as `Replication.run`, `LocalSource.open`, `Target.open` and
+    `IntentLog.open` do. Bad input and a missing source leave no trace of a target.
+    """
+    files = files or Files()
+    settings = settings or Settings()
+    if target.resolve().is_relative_to(source.resolve()):
+        raise InvalidValue(
+            f"the target {target} lies inside of its source {source}",
+            hint="choose a directory outside: the primary tidies up what lies in its own",
+        )
+    with LocalSource.open(source, files, chunk_bytes=chunk_bytes) as primary:
+        database_id = primary.identity().database_id
+        with (
+            Target.open(target, files, source_database_id=database_id, node_id=node_id) as opened,
+            IntentLog.open(
+                ledger or opened.path / LEDGER_NAME, files=files, clock=settings.clock, sink=sink
+            ) as log,
+        ):
+            return Replication(
+                node_id,
+                log,
+                primary,
+                opened,
+                partial(Database.open, files=files, name="applier"),
+                files=files,
+                settings=settings,
+                observer=observer,
+            ).run()
