@@ -23,11 +23,9 @@ class FindPosition:
     """Find out where the database stands.
 
     If the source's log still holds what follows the database's applied LSN, record a checkpoint at
-    that LSN. Otherwise have the source publish a snapshot for `generation` and record its pin: an
-    empty chunk that tells size, LSN and digest.
+    that LSN. Otherwise have the source publish a snapshot for the next generation and record its
+    pin: an empty chunk that tells size, LSN and digest.
     """
-
-    generation: int
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def next_step(progress: Progress) -> Step:
         case State.ABSENT:
             return BeginIntent()
         case State.BEGUN:
-            return FindPosition(progress.generation + 1)
+            return FindPosition()
         case State.TRANSFERRING:
             snapshot = known(progress.snapshot, "the open snapshot")
             return Restore(snapshot) if snapshot.whole else Fetch(snapshot)

@@ -40,7 +40,7 @@ def _done(step: plan.Step, progress: Progress) -> Event:
         case plan.BeginIntent():
             return begin()
         case plan.FindPosition():
-            return _pin(progress, step.generation)
+            return _pin(progress, progress.generation + 1)
         case plan.Fetch():
             return _fetched(step.snapshot)
         case plan.Restore():

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from plan_follower import finish
-from sample_events import SITUATIONS, begin, resume
+from sample_events import SITUATIONS, begin, pin, resume
 from strategies import histories
 
 from bootledger.errors import DivergedHistory
@@ -21,7 +21,7 @@ HALF_STAGED = msgspec.structs.replace(TOLD, staged=(Range(0, 40), Range(60, 80))
 
 EXPECTED: dict[str, plan.Step] = {
     "absent": plan.BeginIntent(),
-    "begun": plan.FindPosition(generation=1),
+    "begun": plan.FindPosition(),
     "copying, size never told": plan.Fetch(Snapshot("snapshot-1", 1, staged=(Range(0, 40),))),
     "pinned": plan.Fetch(TOLD),
     "half staged": plan.Fetch(HALF_STAGED),
@@ -53,7 +53,10 @@ def test_every_situation_has_its_step() -> None:
 
 def test_generations_follow_the_targets() -> None:
     """The first snapshot's generation comes after what the target already holds."""
-    assert plan.next_step(fold([begin(last_generation=7)])) == plan.FindPosition(generation=8)
+    history = [begin(last_generation=7), pin(8)]
+    assert fold(history).generation == 8
+    with pytest.raises(DivergedHistory, match="generation 8, not 1"):
+        fold([begin(last_generation=7), pin(1)])
 
 
 @given(histories())

@@ -101,20 +101,37 @@ def test_the_report_tells_apart_how_an_intent_dangles() -> None:
     assert (silent.applied_lsn, silent.since_ms, silent.cause) == (5, 2, None)
 
 
-def test_every_report_says_what_to_do() -> None:
-    """No operator is left alone with a report."""
-    situations = [
-        [intent(1)],
-        [intent(1, running=True)],
-        [intent(1, _CHECKPOINT)],
-        [intent(1, _CHECKPOINT, _HOLD)],
-        [intent(1, _CHECKPOINT), intent(2, _CHECKPOINT), intent(3)],
-        [intent(1, running=True), intent(2, _CHECKPOINT)],
-    ]
-    for situation in situations:
-        for dangling in report(situation):
-            assert dangling.what_to_do.endswith(".")
-            assert dangling.what_to_do in dangling.describe()
+@pytest.mark.parametrize(
+    ("situation", "advice"),
+    [
+        ([intent(1)], ["begins afresh"]),
+        ([intent(1, running=True)], ["Nothing to do"]),
+        ([intent(1, _CHECKPOINT)], ["resumes here"]),
+        ([intent(1, _CHECKPOINT, _HOLD)], ["Held by ada"]),
+        ([intent(1), intent(2, _HOLD)], ["Another intent of this node is held", "Held by ada"]),
+        (
+            [intent(1, _CHECKPOINT), intent(2, _CHECKPOINT), intent(3)],
+            ["abort all but one", "abort all but one", "supersedes this one"],
+        ),
+        ([intent(1, running=True), intent(2, _CHECKPOINT)], ["Nothing to do", "is running"]),
+        ([intent(1, _CHECKPOINT), intent(2)], ["resumes here", "supersedes this one"]),
+    ],
+)
+def test_every_report_says_what_to_do(situation: list[UnfinishedIntent], advice: list[str]) -> None:
+    """No operator is left alone with a report, and the advice is what the policy will do."""
+    reports = report(situation)
+    assert len(reports) == len(advice)
+    for dangling, words in zip(reports, advice, strict=True):
+        assert words in dangling.what_to_do
+        assert dangling.what_to_do in dangling.describe()
+
+
+def test_a_hold_on_any_intent_of_a_node_is_a_no() -> None:
+    """A person meant the replica: neither progress nor its absence gets past a hold."""
+    for others in ([], [intent(2, _CHECKPOINT)], [intent(2, _CHECKPOINT), intent(3, _CHECKPOINT)]):
+        decision = decide("n", [intent(1, _HOLD), *others])
+        assert isinstance(decision, NotResumable)
+        assert decision.why is Why.HELD
 
 
 def test_a_head_survives_its_encoding() -> None:
