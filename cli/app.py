@@ -74,7 +74,12 @@ def replicate(
                 target,
                 node,
                 ledger=ledger,
-                settings=Settings(lag_changes=lag, verify_staged=verify_staged, stop=stop),
+                settings=Settings(
+                    lag_changes=lag,
+                    verify_staged=verify_staged,
+                    stop=stop,
+                    interruptible=stop.interruptible,
+                ),
                 observer=observer,
                 sink=telling(node),
             )
@@ -152,8 +157,8 @@ def demo(
 ) -> None:
     """Copy real files into a replica that is killed again and again; prove it equal at the end."""
     with told_to_people():
-        equal = run_demo(size_mb=size_mb, kills=kills, seed=seed, keep=keep)
-    if not equal:
+        shown = run_demo(size_mb=size_mb, kills=kills, seed=seed, keep=keep)
+    if not shown:
         raise typer.Exit(1)
 
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -32,8 +33,40 @@ NODE = "demo-replica"
 _BATCH_BYTES = 8 * 2**20
 
 
+@dataclass
+class Observed:
+    """What a demonstration saw: enough to judge it by.
+
+    `primary` and `replica` are the LSN and the digest that each ended with.
+    """
+
+    asked_kills: int
+    killed: int = 0
+    pins: int = 0
+    again_bytes: int = 0
+    last_exit_code: int = 0
+    primary: tuple[int, str] = (0, "")
+    replica: tuple[int, str] = (0, "")
+
+
+def failures(observed: Observed) -> list[str]:
+    """Return what a demonstration did not show, in words; nothing if it showed everything."""
+    found = []
+    if observed.primary != observed.replica:
+        found.append("the replica is not equal to the primary at the same LSN")
+    if observed.killed != observed.asked_kills:
+        found.append(f"{observed.killed} of {observed.asked_kills} kills came in time")
+    if observed.last_exit_code:
+        found.append(f"the last start ended with exit code {observed.last_exit_code}")
+    if observed.again_bytes > observed.killed * DEFAULT_CHUNK_BYTES:
+        found.append("more was fetched again than one chunk a kill")
+    if observed.pins != 1:
+        found.append(f"{observed.pins} base backups were asked for, one should do")
+    return found
+
+
 def run_demo(*, size_mb: int, kills: int, seed: int, keep: Path | None) -> bool:
-    """Run the demonstration and return whether replica and primary ended equal.
+    """Run the demonstration and return whether it showed everything that it is to show.
 
     Works in the new directory `keep` and leaves it behind, or in a temporary one.
     """
@@ -55,10 +88,9 @@ class _Demonstration:
         self._primary = work / "primary"
         self._target = work / "replica"
         self._size_bytes = size_bytes
-        self._kills = kills
         self._seed = seed
         self._seen: set[tuple[int, int, int]] = set()
-        self._again_bytes = 0
+        self._observed = Observed(asked_kills=kills)
         self._table = Table(
             "start",
             "went on from",
@@ -71,17 +103,17 @@ class _Demonstration:
         self._say(f"Building a primary of {decimal(self._size_bytes)} out of real files.")
         self._build()
         self._say(
-            f"Another process keeps writing to it. The replica will be killed {self._kills} times."
+            "Another process keeps writing to it. "
+            f"The replica will be killed {self._observed.asked_kills} times."
         )
-        killed = 0
         with Live(self._table, console=self._console):
             with _writer(self._primary, self._seed):
                 for kill in self._schedule():
-                    killed += self._live(kill)
+                    self._live(kill)
                 self._live(None)
             # The writer has stopped: one more start follows the log to its end.
             self._live(None)
-        return self._verify(killed)
+        return self._verify()
 
     def _build(self) -> None:
         files = Files()
@@ -102,7 +134,9 @@ class _Demonstration:
     def _schedule(self) -> list[Kill]:
         """Return at least one kill in each phase, in the order in which phases come."""
         order: list[Phase] = ["copying", "catching up", "promoting"]
-        phases = order + self._chance.choices(order[:2], weights=[2, 1], k=self._kills - 3)
+        phases = order + self._chance.choices(
+            order[:2], weights=[2, 1], k=self._observed.asked_kills - 3
+        )
         phases.sort(key=order.index)
         chunks = self._size_bytes // DEFAULT_CHUNK_BYTES // phases.count("copying")
         most = {"copying": max(2, chunks), "catching up": 2, "promoting": 2}
@@ -111,12 +145,15 @@ class _Demonstration:
             for phase in phases
         ]
 
-    def _live(self, kill: Kill | None) -> bool:
-        """Let the replica live once; return whether it was killed."""
+    def _live(self, kill: Kill | None) -> None:
+        """Let the replica live once, and note what it did."""
         run = run_and_kill(self._primary, self._target, NODE, kill)
         again_bytes = sum(end - start for _, start, end in self._seen.intersection(run.fetched))
         self._seen.update(run.fetched)
-        self._again_bytes += again_bytes
+        self._observed.again_bytes += again_bytes
+        self._observed.killed += run.killed
+        self._observed.pins += run.pins
+        self._observed.last_exit_code = run.exit_code
         if run.killed:
             ended = f"[red]SIGKILL[/red] while {run.last.phase if run.last else 'starting'}"
         elif run.exit_code:
@@ -130,20 +167,21 @@ class _Demonstration:
             decimal(again_bytes),
             ended,
         )
-        return run.killed
 
-    def _verify(self, killed: int) -> bool:
-        primary, replica = digests(self._primary, self._target)
-        self._say(f"primary  LSN {primary[0]}  BLAKE3 {primary[1]}")
-        self._say(f"replica  LSN {replica[0]}  BLAKE3 {replica[1]}")
-        equal = primary == replica
-        generations = {generation for generation, _, _ in self._seen}
+    def _verify(self) -> bool:
+        seen = self._observed
+        seen.primary, seen.replica = digests(self._primary, self._target)
+        self._say(f"primary  LSN {seen.primary[0]}  BLAKE3 {seen.primary[1]}")
+        self._say(f"replica  LSN {seen.replica[0]}  BLAKE3 {seen.replica[1]}")
+        found = failures(seen)
         self._say(
-            f"Killed {killed} times; {decimal(self._again_bytes)} fetched again; "
-            f"base backups copied: {len(generations)}; "
-            + ("[bold green]equal[/]" if equal else "[bold red]NOT EQUAL[/]")
+            f"Killed {seen.killed} times; {decimal(seen.again_bytes)} fetched again; "
+            f"base backups: {seen.pins}; "
+            + ("[bold red]FAILED[/]" if found else "[bold green]equal[/]")
         )
-        return equal
+        for failure in found:
+            self._say(f"  [red]{failure}[/red]")
+        return not found
 
     def _say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)

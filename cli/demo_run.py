@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -45,8 +46,14 @@ class Run:
     last: Line | None = None
     fetched: list[tuple[int, int, int]] = field(default_factory=list)
     """(generation, start, end) of every range that came from the source."""
-    killed: bool = False
+    pins: int = 0
+    """How often the source was asked for a base backup."""
     exit_code: int = 0
+
+    @property
+    def killed(self) -> bool:
+        """Whether it was SIGKILL that ended it."""
+        return self.exit_code == -signal.SIGKILL
 
     @property
     def fetched_bytes(self) -> int:
@@ -66,12 +73,11 @@ def run_and_kill(primary: Path, target: Path, node: str, kill: Kill | None) -> R
         signs = 0
         for line in _lines(process):
             _note(run, line)
-            if kill is not None and not run.killed and _is_sign(line, kill.phase):
+            if kill is not None and _is_sign(line, kill.phase):
                 signs += 1
                 if signs == kill.count:
                     time.sleep(kill.delay_s)
                     process.kill()
-                    run.killed = True
     run.exit_code = process.returncode
     return run
 
@@ -88,6 +94,8 @@ def _note(run: Run, line: Line) -> None:
     if line.event == "step":
         run.resumed = run.resumed or line
         run.last = line
+    elif line.event == "pinning":
+        run.pins += 1
     elif line.event == "fetched" and run.last is not None:
         run.fetched.append((run.last.generation, line.start, line.end))
 

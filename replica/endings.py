@@ -10,6 +10,7 @@ from bootledger.errors import (
     DivergedHistory,
     OutOfSpace,
     SourceUnavailable,
+    Stopped,
 )
 from bootledger.positions import TEXT_MAX_BYTES
 from bootledger.projections.heads import encode_head
@@ -45,7 +46,7 @@ def cause_class_of(error: BaseException) -> CauseClass:
             return "diverged"
         case CorruptChunk() | CorruptManifest():
             return "source"
-        case KeyboardInterrupt() | SystemExit():
+        case Stopped() | KeyboardInterrupt() | SystemExit():
             return "shutdown"
         case _:
             return "error"

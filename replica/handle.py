@@ -8,7 +8,7 @@ from typing import Literal, Self, TypeAlias
 from uuid import UUID
 
 from bootledger.clock import Clock
-from bootledger.errors import BootledgerError, Refused, SimulatedCrash
+from bootledger.errors import BootledgerError, Refused, SimulatedCrash, Stopped
 from bootledger.positions import check_u64
 from bootledger.replica.endings import cause_class_of, shortened
 from bootledger.replica.owner import IntentOwner
@@ -173,7 +173,8 @@ class BootstrapHandle(IntentOwner):
 
     def _suspend_because(self, error: BaseException) -> None:
         try:
-            self.suspend(f"{type(error).__name__}: {error}", cause_class_of(error))
+            cause = str(error) if isinstance(error, Stopped) else f"{type(error).__name__}: {error}"
+            self.suspend(cause, cause_class_of(error))
         except BootledgerError as second:
             # What went wrong first matters more; the intent stays resumable without the word.
             error.add_note(f"the suspension could not be recorded: {second}")

@@ -109,7 +109,8 @@ class Steps:
     def _pin(self, handle: BootstrapHandle) -> None:
         generation = handle.progress.generation + 1
         self._observer.on_pinning(generation)
-        pin = self._source.pin(str(handle.intent_id), generation)
+        with self._settings.interruptible():
+            pin = self._source.pin(str(handle.intent_id), generation)
         handle.record(
             SnapshotChunk(
                 recorded_at_ms=self._settings.clock(),

@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from replicas import NODE, assert_equal, make_primary, write_more
 
-from bootledger.cli.demo import digests, run_demo
+from bootledger.cli.demo import Observed, digests, failures, run_demo
 from bootledger.cli.errors import ExitCode
+from bootledger.cli.signals import StopRequest
 from bootledger.diagrams.mermaid import state_diagram
+from bootledger.errors import Stopped
 from bootledger.files import Files
 from bootledger.replica.database import Database
 
@@ -203,3 +206,56 @@ def test_the_demo_kills_resumes_and_proves_equality(tmp_path: Path) -> None:
     write_more(work / "primary", records=1)
     primary, replica = digests(work / "primary", work / "replica")
     assert primary != replica
+
+
+SHOWN = Observed(
+    asked_kills=3, killed=3, pins=1, again_bytes=2**22, primary=(9, "ab"), replica=(9, "ab")
+)
+
+
+@pytest.mark.parametrize(
+    ("flaw", "words"),
+    [
+        ({"replica": (9, "cd")}, "not equal"),
+        ({"replica": (8, "ab")}, "not equal"),
+        ({"killed": 2}, "2 of 3 kills"),
+        ({"last_exit_code": 75}, "exit code 75"),
+        ({"again_bytes": 3 * 2**22 + 1}, "more was fetched again"),
+        ({"pins": 2}, "2 base backups"),
+        ({"pins": 0}, "0 base backups"),
+    ],
+)
+def test_the_demos_verdict_can_fail(flaw: dict[str, object], words: str) -> None:
+    """Each thing that the demonstration is to show is judged by itself."""
+    assert failures(SHOWN) == []
+    (failure,) = failures(replace(SHOWN, **flaw))
+    assert words in failure
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_heard_at_once_while_a_base_backup_is_waited_for(
+    big_primary: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """The longest step asks nobody: a signal ends it, with its cause on the record."""
+    lock = big_primary / "basebackups" / "publishing.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with Files().lock(lock).acquire(words="a slow publication"):
+        child = start("replicate", big_primary, tmp_path / "replica", "--node", NODE, "--json")
+        wait_for(child, "pinning")
+        child.send_signal(number)
+        child.communicate(timeout=60)
+    assert child.returncode == ExitCode.TRY_AGAIN
+    (report,) = json.loads(bootledger("dangling", tmp_path / "replica", "--json").stdout)
+    assert report["cause"] == f"stopped by {number.name}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_signal_interrupts(number: signal.Signals) -> None:
+    """Whoever asks twice means it; within an interruptible block once is enough."""
+    stop = StopRequest()
+    stop._on_signal(number, None)
+    assert stop() == f"stopped by {number.name}"
+    with pytest.raises(Stopped, match=number.name), stop.interruptible():
+        raise AssertionError("not reached")
+    with pytest.raises(KeyboardInterrupt):
+        stop._on_signal(number, None)
