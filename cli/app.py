@@ -11,7 +11,7 @@ from rich.console import Console
 from bootledger.cli.demo import run_demo
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.signals import StopRequest
-from bootledger.cli.tables import dangling_table, status_table
+from bootledger.cli.tables import console, dangling_blocks, status_table
 from bootledger.cli.watching import (
     JsonObserver,
     PlainObserver,
@@ -65,8 +65,8 @@ def replicate(
     """
     stop = StopRequest()
     stop.install()
-    console = Console(highlight=False)
-    observer = _observer(console, json=json)
+    screen = console()
+    observer = _observer(screen, json=json)
     with told_to_people():
         try:
             outcome = replicate_locally(
@@ -86,21 +86,21 @@ def replicate(
         finally:
             if isinstance(observer, TerminalObserver):
                 observer.stop()
-    _show(outcome, console, json=json)
+    _show(outcome, screen, json=json)
 
 
-def _observer(console: Console, *, json: bool) -> JsonObserver | TerminalObserver | PlainObserver:
+def _observer(screen: Console, *, json: bool) -> JsonObserver | TerminalObserver | PlainObserver:
     if json:
         return JsonObserver()
-    return TerminalObserver(console) if console.is_terminal else PlainObserver()
+    return TerminalObserver(screen) if screen.is_terminal else PlainObserver()
 
 
-def _show(outcome: Outcome, console: Console, *, json: bool) -> None:
+def _show(outcome: Outcome, screen: Console, *, json: bool) -> None:
     if json:
         return write_json({"event": "outcome", **outcome.as_dict()})
     how = "copied and caught up" if outcome.copied else "caught up"
     starts = "" if outcome.epochs == 1 else f" after {outcome.epochs} starts"
-    console.print(
+    screen.print(
         f"[bold green]up to date[/bold green]: {how}{starts}, LSN {outcome.applied_lsn}, "
         f"generation {outcome.generation}"
     )
@@ -121,7 +121,7 @@ def status(path: LedgerPath, *, json: Json = False) -> None:
                 ]
             )
         else:
-            Console(highlight=False).print(status_table(latest, running))
+            console().print(status_table(latest, running))
 
 
 @app.command()
@@ -132,7 +132,7 @@ def dangling(path: LedgerPath, *, json: Json = False) -> None:
     if json:
         write_json(reports)
     else:
-        Console(highlight=False).print(dangling_table(reports))
+        console().print(dangling_blocks(reports))
     if reports:
         raise typer.Exit(ExitCode.FOUND)
 

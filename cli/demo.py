@@ -12,11 +12,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.live import Live
 from rich.table import Column, Table
@@ -24,6 +23,7 @@ from rich.table import Column, Table
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
 from bootledger.cli.corpus import real_records
 from bootledger.cli.demo_run import Kill, Line, Phase, run_and_kill
+from bootledger.cli.tables import console
 from bootledger.errors import InvalidValue
 from bootledger.files import Files
 from bootledger.replica.database import Database
@@ -83,7 +83,7 @@ class _Demonstration:
     """One demonstration in the directory `work`."""
 
     def __init__(self, work: Path, size_bytes: int, kills: int, seed: int) -> None:
-        self._console = Console(highlight=False)
+        self._console = console()
         self._chance = random.Random(seed)  # noqa: S311 - a demonstration, not a secret
         self._primary = work / "primary"
         self._target = work / "replica"
@@ -106,13 +106,16 @@ class _Demonstration:
             "Another process keeps writing to it. "
             f"The replica will be killed {self._observed.asked_kills} times."
         )
-        with Live(self._table, console=self._console):
+        on_terminal = self._console.is_terminal
+        with Live(self._table, console=self._console) if on_terminal else nullcontext():
             with _writer(self._primary, self._seed):
                 for kill in self._schedule():
                     self._live(kill)
                 self._live(None)
             # The writer has stopped: one more start follows the log to its end.
             self._live(None)
+        if not on_terminal:
+            self._console.print(self._table)
         return self._verify()
 
     def _build(self) -> None:

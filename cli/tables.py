@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
+from rich.console import Console, Group
 from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
@@ -13,6 +14,7 @@ from bootledger.clock import now_ms
 from bootledger.projections.dangling import DanglingIntent, Liveness
 from bootledger.statemachine.progress import Progress, State
 
+_PIPE_COLUMNS = 200
 _STYLES = {
     State.COMPLETED: "green",
     State.ABORTED: "red",
@@ -20,17 +22,23 @@ _STYLES = {
 }
 
 
+def console() -> Console:
+    """Return the console for answers: as wide as the terminal, or as needed in a pipe."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=_PIPE_COLUMNS)
+
+
 def status_table(latest: Mapping[UUID, Progress], running: Collection[UUID]) -> Table:
     """Return where every node stands: one row an intent that is unfinished or its node's last."""
-    table = Table(
-        _whole("node"), "state", "copied", "LSN", "epoch", "for", "owner", _whole("intent")
-    )
+    # Names and ids are copied into other commands: they are broken, never cut.
+    names = ("node", "state", "copied", "LSN", "epoch", "for", "owner", "intent")
+    table = Table(*(Column(name, overflow="fold") for name in names))
     for intent_id, progress in latest.items():
         table.add_row(
             progress.begin.node_id if progress.begin else "",
             Text(_state(progress), style=_STYLES.get(progress.state, "cyan")),
             _copied(progress),
-            "" if progress.applied_lsn is None else str(progress.applied_lsn),
+            _lsn(progress.applied_lsn),
             str(progress.epoch),
             age(progress.recorded_at_ms),
             str(progress.holder) if intent_id in running else "",
@@ -39,26 +47,25 @@ def status_table(latest: Mapping[UUID, Progress], running: Collection[UUID]) -> 
     return table
 
 
-def dangling_table(reports: Sequence[DanglingIntent]) -> Table:
-    """Return the dangling report: one row an unfinished intent, with what to do."""
+def dangling_blocks(reports: Sequence[DanglingIntent]) -> Group | str:
+    """Return the dangling report: a block an unfinished intent, with what to do."""
     if not reports:
-        return Table(title="nothing dangles")
-    table = Table(
-        _whole("node"), "what", "phase", "LSN", "since", "why", "what to do", _whole("intent")
-    )
-    for dangling in reports:
-        style = "cyan" if dangling.liveness is Liveness.RUNNING else "yellow"
-        table.add_row(
-            dangling.node_id,
-            Text(dangling.liveness, style=style),
-            dangling.phase,
-            "" if dangling.applied_lsn is None else str(dangling.applied_lsn),
-            age(dangling.since_ms),
-            dangling.cause or "",
-            dangling.what_to_do,
-            str(dangling.intent_id),
-        )
-    return table
+        return "nothing dangles"
+    return Group(*map(_block, reports))
+
+
+def _block(dangling: DanglingIntent) -> Table:
+    style = "cyan" if dangling.liveness is Liveness.RUNNING else "yellow"
+    block = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
+    block.add_row("node", dangling.node_id)
+    block.add_row("what", Text(f"{dangling.liveness}, for {age(dangling.since_ms)}", style=style))
+    if dangling.cause:
+        block.add_row("why", dangling.cause)
+    block.add_row("where", f"{dangling.phase}, LSN {_lsn(dangling.applied_lsn) or 'not yet'}")
+    block.add_row("intent", str(dangling.intent_id))
+    block.add_row("to do", dangling.what_to_do)
+    block.add_row("", "")
+    return block
 
 
 def age(then_ms: int) -> str:
@@ -70,9 +77,8 @@ def age(then_ms: int) -> str:
     return f"{seconds} s"
 
 
-def _whole(name: str) -> Column:
-    # Names and ids are copied into other commands: they are broken, never cut.
-    return Column(name, overflow="fold", min_width=12)
+def _lsn(lsn: int | None) -> str:
+    return "" if lsn is None else str(lsn)
 
 
 def _state(progress: Progress) -> str:

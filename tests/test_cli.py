@@ -7,18 +7,25 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
-from replicas import NODE, assert_equal, make_primary, write_more
+from replicas import NODE, assert_equal, make_primary, replicate, write_more
+from rich.console import Console
 
 from bootledger.cli.demo import Observed, digests, failures, run_demo
 from bootledger.cli.errors import ExitCode
 from bootledger.cli.signals import StopRequest
+from bootledger.cli.tables import dangling_blocks
+from bootledger.cli.watching import TerminalObserver, telling
 from bootledger.diagrams.mermaid import state_diagram
 from bootledger.errors import Stopped
 from bootledger.files import Files
+from bootledger.projections import dangling
 from bootledger.replica.database import Database
+from bootledger.replica.intent_log import IntentLog
+from bootledger.store.memory import MemoryEventStore
 
 COMMAND = [sys.executable, "-m", "bootledger"]
 
@@ -89,8 +96,8 @@ def test_replicate_brings_a_target_up_to_date_and_status_says_so(tmp_path: Path)
     assert node["progress"]["begin"]["node_id"] == NODE
     assert "completed" in bootledger("status", tmp_path / "replica").stdout
 
-    dangling = bootledger("dangling", tmp_path / "replica", "--json")
-    assert (dangling.returncode, json.loads(dangling.stdout)) == (0, [])
+    found = bootledger("dangling", tmp_path / "replica", "--json")
+    assert (found.returncode, json.loads(found.stdout)) == (0, [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -103,9 +110,9 @@ def test_a_signal_suspends_with_its_name_and_the_next_start_goes_on(
     assert copying.returncode == ExitCode.TRY_AGAIN
     assert number.name in err
 
-    dangling = bootledger("dangling", tmp_path / "replica", "--json")
-    (report,) = json.loads(dangling.stdout)
-    assert dangling.returncode == ExitCode.FOUND
+    found = bootledger("dangling", tmp_path / "replica", "--json")
+    (report,) = json.loads(found.stdout)
+    assert found.returncode == ExitCode.FOUND
     assert report["liveness"] == "stopped, with a word"
     assert report["cause"] == f"stopped by {number.name}"
     assert report["staged_bytes"] > 0
@@ -259,3 +266,51 @@ def test_the_second_signal_interrupts(number: signal.Signals) -> None:
         raise AssertionError("not reached")
     with pytest.raises(KeyboardInterrupt):
         stop._on_signal(number, None)
+
+
+def test_nothing_is_cut_in_a_pipe_or_on_a_narrow_terminal(
+    copying: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    """The intent's id and the advice are what one needs: they are whole at any width."""
+    copying.kill()
+    copying.wait()
+    (report,) = json.loads(bootledger("dangling", tmp_path / "replica", "--json").stdout)
+    for command in ("status", "dangling"):
+        assert report["intent_id"] in bootledger(command, tmp_path / "replica").stdout
+
+    narrow = Console(file=StringIO(), force_terminal=True, width=60, color_system=None)
+    with IntentLog.open(tmp_path / "replica" / "ledger") as log:
+        narrow.print(dangling_blocks(dangling.report(log.list_unfinished())))
+    assert isinstance(narrow.file, StringIO)
+    shown = " ".join(narrow.file.getvalue().split())
+    assert report["intent_id"] in shown
+    assert report["what_to_do"] in shown
+
+
+def test_the_progress_bar_shows_phase_bytes_and_lsn(tmp_path: Path) -> None:
+    """On a terminal the copy and the catch-up each have their bar."""
+    make_primary(tmp_path / "primary")
+    screen = Console(file=StringIO(), force_terminal=True, width=80, color_system=None)
+    observer = TerminalObserver(screen)
+    replicate(tmp_path / "primary", tmp_path / "replica", observer=observer)
+    write_more(tmp_path / "primary", seed=1)
+    replicate(tmp_path / "primary", tmp_path / "replica", observer=observer)
+    observer.stop()
+    assert isinstance(screen.file, StringIO)
+    shown = screen.file.getvalue()
+    for words in ("waiting for a base backup", "copying", "100%", "promoting", "LSN 220 of 220"):
+        assert words in shown
+
+
+def test_other_nodes_intents_are_told_of_and_ones_own_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What this run resumes anyway is no news; what nobody resumes is."""
+    log = IntentLog(MemoryEventStore())
+    for node in ("mine", "other"):
+        log.begin(node, 0, 9).close()
+    for event in dangling.report(log.list_unfinished()):
+        telling("mine")(event)
+    told = capsys.readouterr().err
+    assert "'other'" in told
+    assert "'mine'" not in told
