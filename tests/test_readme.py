@@ -19,17 +19,19 @@ from bootledger.statemachine.progress import State
 README = Path(__file__).parent.parent / "README.md"
 
 
-def example() -> str:
-    """Return the README's Python example."""
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    return str(code)
+def example(number: int) -> str:
+    """Return one of the README's two Python examples."""
+    copy_a_file, replicate_a_database = re.findall(
+        r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL
+    )
+    return str((copy_a_file, replicate_a_database)[number])
 
 
 def test_the_example_survives_being_killed_and_copies_nothing_twice(tmp_path: Path) -> None:
     """Killed in the middle, started again: the same intent ends, and the copy is exact."""
     source, copy = tmp_path / "source.bin", tmp_path / "copy.bin"
     source.write_bytes(os.urandom(64 * 2**20))
-    command = [sys.executable, "-c", example()]
+    command = [sys.executable, "-c", example(0)]
     with subprocess.Popen(command, cwd=tmp_path) as child:
         while not copy.exists() or copy.stat().st_size < 4 * 2**20:
             time.sleep(0.001)
@@ -46,6 +48,13 @@ def test_the_example_survives_being_killed_and_copies_nothing_twice(tmp_path: Pa
     with IntentLog.open(tmp_path / "ledger") as log:
         ((intent_id, progress),) = rebuild(log.store, LatestIntents()).by_intent().items()
     assert (intent_id, progress.state, progress.epoch) == (intent.intent_id, State.COMPLETED, 2)
+
+
+def test_the_database_example_prints_what_was_written(tmp_path: Path) -> None:
+    """A primary is made, replicated and read as shown."""
+    command = [sys.executable, "-c", example(1)]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout == "2 b'value'\n"
 
 
 def test_the_picture_is_the_table() -> None:
