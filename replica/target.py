@@ -203,9 +203,12 @@ def _resolved(path: Path) -> Path:
     if "\0" in os.fspath(path):
         raise InvalidValue(f"a path must not contain NUL: {str(path)!r:.80}")
     try:
-        return path.resolve()
+        resolved = path.resolve()
     except (OSError, RuntimeError, UnicodeEncodeError) as error:
         raise InvalidValue(f"{str(path)!r:.80} cannot be followed: {error}") from error
+    if resolved.is_symlink():  # Python 3.13 and newer stop quietly at a circle of links
+        raise InvalidValue(f"{str(path)!r:.80} is a link that leads nowhere")
+    return resolved
 
 
 def _write_current(path: Path, name: str, files: Files) -> None:
