@@ -92,6 +92,17 @@ def test_an_up_to_date_target_stays_as_it_is(tmp_path: Path) -> None:
     assert [type(step) for step in counts.steps] == [plan.FindPosition, plan.CatchUp]
 
 
+def test_without_its_ledger_a_database_in_service_is_followed_as_before(tmp_path: Path) -> None:
+    """The ledger is not the data: losing it costs the history, not the replica."""
+    make_primary(tmp_path / "primary")
+    replicate(tmp_path / "primary", tmp_path / "replica")
+    shutil.rmtree(tmp_path / "replica" / LEDGER_NAME)
+    write_more(tmp_path / "primary", seed=1)
+    outcome = replicate(tmp_path / "primary", tmp_path / "replica")
+    assert (outcome.copied, outcome.generation) == (False, 1)
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
 def test_the_base_backup_is_released_once_it_was_restored(tmp_path: Path) -> None:
     """No base backup is left behind at the primary."""
     make_primary(tmp_path / "primary")
