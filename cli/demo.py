@@ -31,6 +31,8 @@ from bootledger.replica.readers import open_current
 
 NODE = "demo-replica"
 _BATCH_BYTES = 8 * 2**20
+_IN_THE_COPY = 2 / 3
+_TRIES = 5
 
 
 @dataclass
@@ -63,6 +65,23 @@ def failures(observed: Observed) -> list[str]:
     if observed.pins != 1:
         found.append(f"{observed.pins} base backups were asked for, one should do")
     return found
+
+
+def schedule(size_bytes: int, kills: int, chance: random.Random) -> list[Kill]:
+    """Return three or more kills of the copy of about `size_bytes`, in an order that can happen.
+
+    At least one in each phase. The first catch-up is long, so one kill there leaves the promotion
+    still to come; further ones hit a replica in service, which catches up at every start.
+    """
+    chunks = size_bytes // DEFAULT_CHUNK_BYTES
+    copies = 1 + sum(chance.random() < _IN_THE_COPY for _ in range(kills - 3))
+    # A life stages its last chunk or one more: three chunks a kill, or the copy is over too early.
+    copies = max(1, min(copies, chunks // 3))
+    counts = [chance.randrange(1, max(2, chunks // copies - 1)) for _ in range(copies)]
+    signs: list[tuple[Phase, int]] = [("copying", count) for count in counts]
+    signs += [("catching up", 1), ("promoting", 1)]
+    signs += [("catching up", 1)] * (kills - len(signs))
+    return [Kill(phase, count, chance.uniform(0, 0.003)) for phase, count in signs]
 
 
 def run_demo(*, size_mb: int, kills: int, seed: int, keep: Path | None) -> bool:
@@ -109,8 +128,11 @@ class _Demonstration:
         on_terminal = self._console.is_terminal
         with Live(self._table, console=self._console) if on_terminal else nullcontext():
             with _writer(self._primary, self._seed):
-                for kill in self._schedule():
-                    self._live(kill)
+                for kill in schedule(self._size_bytes, self._observed.asked_kills, self._chance):
+                    # Copy and promotion come once; a catch-up comes again, if one was too short.
+                    for _ in range(_TRIES if kill.phase == "catching up" else 1):
+                        if self._live(kill):
+                            break
                 self._live(None)
             # The writer has stopped: one more start follows the log to its end.
             self._live(None)
@@ -134,22 +156,8 @@ class _Demonstration:
                 # Nobody follows this log yet: without it the base backup is half as large.
                 primary.prune(primary.write(batch))
 
-    def _schedule(self) -> list[Kill]:
-        """Return at least one kill in each phase, in the order in which phases come."""
-        order: list[Phase] = ["copying", "catching up", "promoting"]
-        phases = order + self._chance.choices(
-            order[:2], weights=[2, 1], k=self._observed.asked_kills - 3
-        )
-        phases.sort(key=order.index)
-        chunks = self._size_bytes // DEFAULT_CHUNK_BYTES // phases.count("copying")
-        most = {"copying": max(2, chunks), "catching up": 2, "promoting": 2}
-        return [
-            Kill(phase, self._chance.randrange(1, most[phase]), self._chance.uniform(0, 0.003))
-            for phase in phases
-        ]
-
-    def _live(self, kill: Kill | None) -> None:
-        """Let the replica live once, and note what it did."""
+    def _live(self, kill: Kill | None) -> bool:
+        """Let the replica live once, note what it did, and return whether it was killed."""
         run = run_and_kill(self._primary, self._target, NODE, kill)
         again_bytes = sum(end - start for _, start, end in self._seen.intersection(run.fetched))
         self._seen.update(run.fetched)
@@ -158,7 +166,7 @@ class _Demonstration:
         self._observed.pins += run.pins
         self._observed.last_exit_code = run.exit_code
         if run.killed:
-            ended = f"[red]SIGKILL[/red] while {run.last.phase if run.last else 'starting'}"
+            ended = f"[red]SIGKILL[/red], {run.last.phase if run.last else 'starting'}"
         elif run.exit_code:
             ended = f"[red]exit code {run.exit_code}[/red]"
         else:
@@ -170,12 +178,13 @@ class _Demonstration:
             decimal(again_bytes),
             ended,
         )
+        return run.killed
 
     def _verify(self) -> bool:
         seen = self._observed
         seen.primary, seen.replica = digests(self._primary, self._target)
-        self._say(f"primary  LSN {seen.primary[0]}  BLAKE3 {seen.primary[1]}")
-        self._say(f"replica  LSN {seen.replica[0]}  BLAKE3 {seen.replica[1]}")
+        self._say(f"primary  LSN {seen.primary[0]}\n  BLAKE3 {seen.primary[1]}")
+        self._say(f"replica  LSN {seen.replica[0]}\n  BLAKE3 {seen.replica[1]}")
         found = failures(seen)
         self._say(
             f"Killed {seen.killed} times; {decimal(seen.again_bytes)} fetched again; "
@@ -218,7 +227,7 @@ def _where(resumed: Line | None) -> str:
         case "copying":
             return f"copying at {decimal(resumed.staged_bytes)}"
         case "catching up":
-            return f"catching up at LSN {resumed.applied_lsn}"
+            return f"catching up, LSN {resumed.applied_lsn}"
         case "promoting":
             return f"promoting generation {resumed.generation}"
         case _ if resumed.generation:

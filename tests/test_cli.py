@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,10 +12,13 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from replicas import NODE, assert_equal, make_primary, replicate, write_more
 from rich.console import Console
 
-from bootledger.cli.demo import Observed, digests, failures, run_demo
+from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
+from bootledger.cli.demo import Observed, digests, failures, run_demo, schedule
 from bootledger.cli.errors import ExitCode
 from bootledger.cli.signals import StopRequest
 from bootledger.cli.tables import dangling_blocks
@@ -314,3 +318,99 @@ def test_other_nodes_intents_are_told_of_and_ones_own_is_not(
     told = capsys.readouterr().err
     assert "'other'" in told
     assert "'mine'" not in told
+
+
+@given(st.integers(12, 2000), st.integers(3, 60), st.integers())
+def test_every_kill_of_a_schedule_can_happen(size_mb: int, kills: int, seed: int) -> None:
+    """As many as asked for, the phases in their order, and the copy outlasts its kills."""
+    planned = schedule(size_mb * 10**6, kills, random.Random(seed))
+    copies = [kill.count for kill in planned if kill.phase == "copying"]
+    rest = [kill.phase for kill in planned[len(copies) :]]
+    assert len(planned) == kills
+    assert rest == ["catching up", "promoting", *["catching up"] * (kills - len(copies) - 2)]
+    assert min(copies) >= 1
+    assert sum(copies) + len(copies) < size_mb * 10**6 / DEFAULT_CHUNK_BYTES
+
+
+def test_a_pipe_gets_one_plain_line_a_step(tmp_path: Path) -> None:
+    """In a log there are no bars and no colours: what is done, and from where."""
+    make_primary(tmp_path / "primary")
+    arguments = ("replicate", tmp_path / "primary", tmp_path / "replica", "--node", NODE)
+    size_bytes = (tmp_path / "primary" / "data.mdb").stat().st_size
+    *lines, last = bootledger(*arguments).stdout.splitlines()
+    assert lines == [
+        "looking where to start",
+        "waiting for a base backup",
+        f"copying 0 of {size_bytes} bytes are here",
+        "restoring",
+        "catching up from LSN 200",
+        "promoting",
+    ]
+    assert last == "up to date: copied and caught up, LSN 200, generation 1"
+    assert bootledger(*arguments).stdout.splitlines() == [
+        "looking where to start",
+        "catching up from LSN 200",
+        "up to date: caught up, LSN 200, generation 1",
+    ]
+
+
+@pytest.mark.parametrize("lag", [0, 10**6])
+def test_lag_decides_whether_changes_that_come_meanwhile_are_waited_for(
+    tmp_path: Path, lag: int
+) -> None:
+    """No lag allowed: the replica has them too. Much lag allowed: it ends where it meant to."""
+    make_primary(tmp_path / "primary")
+    replicate(tmp_path / "primary", tmp_path / "replica")
+    meant_lsn = write_more(tmp_path / "primary", records=40_000)
+    arguments = ("replicate", tmp_path / "primary", tmp_path / "replica", "--node", NODE, "--json")
+    with start(*arguments, "--lag", lag) as child:
+        wait_for(child, "applied")
+        child.send_signal(signal.SIGSTOP)
+        last_lsn = write_more(tmp_path / "primary", seed=1)
+        child.send_signal(signal.SIGCONT)
+        outcome = wait_for(child, "outcome")
+    assert outcome["applied_lsn"] == (meant_lsn if lag else last_lsn)
+
+
+def test_a_negative_lag_is_wrong_usage(tmp_path: Path) -> None:
+    """Refused before anything is opened."""
+    make_primary(tmp_path / "primary")
+    arguments = ("replicate", tmp_path / "primary", tmp_path / "replica", "--node", NODE)
+    assert bootledger(*arguments, "--lag", -1).returncode == 2
+    assert not (tmp_path / "replica").exists()
+
+
+@pytest.mark.parametrize("flags", [(), ("--verify-staged",)])
+def test_verify_staged_finds_damage_before_the_first_step(
+    copying: subprocess.Popen[str], big_primary: Path, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    """With it a damaged chunk is missing from the start; without it, the restore finds it."""
+    copying.kill()
+    copying.wait()
+    (report,) = json.loads(bootledger("dangling", tmp_path / "replica", "--json").stdout)
+    with (tmp_path / "replica" / "gen-0001" / "data.mdb").open("r+b") as candidate:
+        candidate.seek(DEFAULT_CHUNK_BYTES // 2)
+        byte = candidate.read(1)
+        candidate.seek(-1, os.SEEK_CUR)
+        candidate.write(bytes([byte[0] ^ 1]))
+
+    arguments = ("replicate", big_primary, tmp_path / "replica", "--node", NODE, "--json")
+    first, *_ = map(json.loads, bootledger(*arguments, *flags).stdout.splitlines())
+    lost_bytes = DEFAULT_CHUNK_BYTES if flags else 0
+    assert first["staged_bytes"] == report["staged_bytes"] - lost_bytes
+    assert_equal(big_primary, tmp_path / "replica")
+
+
+def test_two_signals_end_the_command_at_once_and_it_still_suspends(
+    copying: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    """Ctrl-C, then SIGTERM before anybody asked: interrupted, with a word."""
+    copying.send_signal(signal.SIGSTOP)
+    copying.send_signal(signal.SIGINT)
+    copying.send_signal(signal.SIGTERM)
+    copying.send_signal(signal.SIGCONT)
+    copying.communicate(timeout=60)
+    (report,) = json.loads(bootledger("dangling", tmp_path / "replica", "--json").stdout)
+    assert report["liveness"] == "stopped, with a word"
+    assert report["cause"].startswith("KeyboardInterrupt")
+    assert copying.returncode == 130
