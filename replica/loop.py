@@ -68,7 +68,13 @@ class Replication:
         self._observer = observer or Observer()
         self._identity = source.identity()
         self._steps = Steps(
-            source, target, open_applier, files or Files(), self._settings, self._observer
+            source,
+            self._identity,
+            target,
+            open_applier,
+            files or Files(),
+            self._settings,
+            self._observer,
         )
 
     def run(self) -> Outcome:

@@ -24,7 +24,7 @@ from bootledger.files import Files
 from bootledger.replica.handle import BootstrapHandle
 from bootledger.replica.manifests import fetch_manifest
 from bootledger.replica.observer import Observer
-from bootledger.replica.ports import Applier, OpenApplier, Source
+from bootledger.replica.ports import Applier, OpenApplier, Source, SourceIdentity
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import Target
 from bootledger.statemachine import plan
@@ -39,6 +39,7 @@ class Steps:
     def __init__(
         self,
         source: Source,
+        identity: SourceIdentity,
         target: Target,
         open_applier: OpenApplier,
         files: Files,
@@ -51,7 +52,7 @@ class Steps:
         self._files = files
         self._settings = settings
         self._observer = observer
-        self._identity = source.identity()
+        self._identity = identity
 
     def check_stop(self, handle: BootstrapHandle) -> None:
         """Suspend and raise `Stopped` if somebody asked for it."""

@@ -15,6 +15,7 @@ import sample_events as sample
 from broken_disk import break_data_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import DiesAt
 
 from bootledger.environment import Databases, Transaction, close_all
 from bootledger.errors import (
@@ -532,20 +533,6 @@ while True:
     events = list(store.history(A))
     assert [event.version for event in events] == list(range(head.version, 0, -1))
     store.append([checkpoint(head.version)])
-
-
-class DiesAt(Files):
-    """Dead from the point of that name on."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.dead = False
-
-    def point(self, name: str) -> None:
-        """Die here if this is the one, and at every point after it."""
-        self.dead = self.dead or name == self.name
-        if self.dead:
-            raise SimulatedCrash(name)
 
 
 @pytest.mark.parametrize(

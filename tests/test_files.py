@@ -9,24 +9,11 @@ from pathlib import Path
 
 import processes
 import pytest
+from worlds import DiesAt
 
 from bootledger.errors import OutOfSpace, ReadOnly, SimulatedCrash, Unavailable
 from bootledger.files import Files, LockHeld, is_locked, translated
 from bootledger.residency import release_pages
-
-
-class DiesAt(Files):
-    """Dead from the point of that name on."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.dead = False
-
-    def point(self, name: str) -> None:
-        """Die here if this is the one, and at every point after it."""
-        self.dead = self.dead or name == self.name
-        if self.dead:
-            raise SimulatedCrash(name)
 
 
 @pytest.mark.parametrize("point", ["it.writing", "it.written", "it.renamed", "it.synced"])

@@ -84,6 +84,20 @@ class CrashingFiles(Files):
         close_all()
 
 
+class DiesAt(Files):
+    """Dead from the point of that name on."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.dead = False
+
+    def point(self, name: str) -> None:
+        """Die here if this is the one, and at every point after it."""
+        self.dead = self.dead or name == self.name
+        if self.dead:
+            raise SimulatedCrash(name)
+
+
 class _MortalLock(FileLock):
     def __init__(self, path: Path, files: CrashingFiles) -> None:
         super().__init__(path, files.point)
