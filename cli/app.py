@@ -1,4 +1,4 @@
-"""The commands. Each opens what it needs, asks the library, and shows the answer."""
+"""The everyday commands. Each opens what it needs, asks the library, and shows the answer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bootledger.cli.base import Json, LedgerPath, app, open_ledger
 from bootledger.cli.demo import run_demo
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.signals import StopRequest
@@ -20,25 +21,14 @@ from bootledger.cli.watching import (
     write_json,
 )
 from bootledger.diagrams.mermaid import state_diagram
-from bootledger.errors import InvalidValue
 from bootledger.local import replicate as replicate_locally
 from bootledger.projections.dangling import report
 from bootledger.projections.latest import LatestIntents
 from bootledger.projections.runner import catch_up
-from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.loop import Outcome
 from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
-from bootledger.replica.target import LEDGER_NAME
 
-app = typer.Typer(
-    name="bootledger",
-    help="Copy a database to a replica, and never start over.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-LedgerPath = Annotated[Path, typer.Argument(help="A ledger, or a target that holds one.")]
+__all__ = ["app"]
 
 
 @app.command()
@@ -110,7 +100,7 @@ def _show(outcome: Outcome, screen: Console, *, json: bool) -> None:
 @app.command()
 def status(path: LedgerPath, *, json: Json = False) -> None:
     """Show where every node of a ledger stands."""
-    with told_to_people(), _open_ledger(path) as log:
+    with told_to_people(), open_ledger(path) as log:
         latest = catch_up(log.store, LatestIntents()).by_intent()
         running = {intent.intent_id for intent in log.list_unfinished() if intent.running}
         if json:
@@ -127,7 +117,7 @@ def status(path: LedgerPath, *, json: Json = False) -> None:
 @app.command()
 def dangling(path: LedgerPath, *, json: Json = False) -> None:
     """Show every unfinished intent: what, since when, and what to do. Exits with 3 if any."""
-    with told_to_people(), _open_ledger(path) as log:
+    with told_to_people(), open_ledger(path) as log:
         reports = report(log.list_unfinished())
     if json:
         write_json(reports)
@@ -160,10 +150,3 @@ def demo(
         shown = run_demo(size_mb=size_mb, kills=kills, seed=seed, keep=keep)
     if not shown:
         raise typer.Exit(1)
-
-
-def _open_ledger(path: Path) -> IntentLog:
-    for candidate in (path / LEDGER_NAME, path):
-        if (candidate / "data.mdb").is_file():
-            return IntentLog.open(candidate, create=False)
-    raise InvalidValue(f"there is no ledger at {path}", hint="name a ledger or a target directory")

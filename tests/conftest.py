@@ -1,6 +1,49 @@
-"""Hypothesis for the whole suite: the same examples at every run, on any machine, at any speed."""
+"""What holds for the whole suite: repeatable examples, and where the reference's answers lie."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
+# The same examples at every run, on any machine, at any speed.
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=False)
 settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let another folder of answers be judged."""
+    parser.addoption(
+        "--vectors",
+        type=Path,
+        default=Path(__file__).parent / "vectors",
+        help="a folder of the reference's answers (default: the copy in tests/vectors)",
+    )
+
+
+@pytest.fixture(scope="session")
+def vectors(pytestconfig: pytest.Config) -> Path:
+    """Return the folder of the reference's answers."""
+    folder: Path = pytestconfig.getoption("vectors")
+    return folder.resolve()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the conformance test counted, by file and by rule."""
+    told = {
+        name.removeprefix("conformance "): count
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, count in getattr(report, "user_properties", ())
+        if name.startswith("conformance ")
+    }
+    if not told:
+        return
+    terminalreporter.section("conformance")
+    for file, count in sorted(told.items()):
+        shown = (f"{count.get(word, 0)} {word}" for word in ("equal", "different", "wrong"))
+        terminalreporter.write_line(f"{file}: {', '.join(shown)}")
+        for word, number in sorted(count.items()):
+            if word.startswith("rule "):
+                terminalreporter.write_line(f"    {number} by {word}")

@@ -1,0 +1,38 @@
+"""The application that every command joins, and the options that several of them share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bootledger.errors import InvalidValue
+from bootledger.replica.intent_log import IntentLog
+from bootledger.replica.target import LEDGER_NAME
+
+app = typer.Typer(
+    name="bootledger",
+    help="Copy a database to a replica, and never start over.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+LedgerPath = Annotated[Path, typer.Argument(help="A ledger, or a target that holds one.")]
+
+
+def ledger_path(path: Path) -> Path:
+    """Return the ledger that `path` is, or that the target at `path` holds.
+
+    Raises `InvalidValue` if there is neither.
+    """
+    for candidate in (path / LEDGER_NAME, path):
+        if (candidate / "data.mdb").is_file():
+            return candidate
+    raise InvalidValue(f"there is no ledger at {path}", hint="name a ledger or a target directory")
+
+
+def open_ledger(path: Path) -> IntentLog:
+    """Open the ledger that `path` is or holds. Close it when done."""
+    return IntentLog.open(ledger_path(path), create=False)
