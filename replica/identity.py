@@ -30,17 +30,22 @@ _NOT_CONTENT = {
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whose target it is: a copy of one source's database, for one node."""
+    """Whose target it is: a copy of one source's database, for one node.
+
+    `target_id` is its own name, made with it: it stays the same wherever the directory is moved.
+    """
 
     format: Literal[1] = FORMAT
     source_database_id: str
     node_id: str
+    target_id: str
     created_at_ms: U64
 
     def __post_init__(self) -> None:
-        """Check both ids."""
+        """Check all ids."""
         check_text(self.source_database_id, "source database id")
         check_node_id(self.node_id)
+        check_text(self.target_id, "target id")
 
     def __str__(self) -> str:
         return f"node {self.node_id!r} of source {self.source_database_id}"
@@ -48,6 +53,19 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def encode(self) -> bytes:
         """Return the record as JSON that people can read."""
         return msgspec.json.format(msgspec.json.encode(self)) + b"\n"
+
+
+def read_identity(path: Path) -> Identity:
+    """Return whose target the directory at `path` is. Changes nothing.
+
+    Raises `InvalidValue` if it is no target, `CorruptRecord` if its identity cannot be believed,
+    `UnknownFormat`.
+    """
+    file = path / IDENTITY_NAME
+    with translated(path):
+        if not file.is_file():
+            raise InvalidValue(f"there is no target at {path}")
+        return _decode(file, file.read_bytes())
 
 
 def find_identity(path: Path, wanted: Identity) -> Identity | None:

@@ -10,6 +10,7 @@ from bootledger.statemachine.events import Abort, Begin, Complete, Event, kind_o
 from bootledger.store.port import Append, Head, NodeExpectation
 
 PROJECTION_NAME_MAX_BYTES = 255
+_HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 def admit(item: Append, head: Head | None, *, unfinished: bool) -> str:
@@ -54,6 +55,14 @@ def check_bounds(after_position: int, limit: int) -> None:
     """Raise `InvalidValue` unless both are u64."""
     check_u64(after_position, "after_position")
     check_u64(limit, "limit")
+
+
+def hex_digits(prefix: str) -> str:
+    """Return the hexadecimal digits of the beginning of an id; `InvalidValue` for anything else."""
+    digits = prefix.replace("-", "").lower()
+    if not set(digits) <= _HEX_DIGITS:
+        raise InvalidValue(f"an intent's id is made of 0-9, a-f and '-', not {prefix!r:.80}")
+    return digits
 
 
 def check_projection_name(name: str) -> None:

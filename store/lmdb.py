@@ -30,11 +30,13 @@ from bootledger.environment import (
 )
 from bootledger.errors import OutOfSpace
 from bootledger.files import FileLock, Files, is_locked, translated
+from bootledger.positions import check_u64
 from bootledger.store import records, tables
 from bootledger.store.admission import (
     check_bounds,
     check_expectation,
     check_projection_name,
+    hex_digits,
     projection_conflict,
 )
 from bootledger.store.codec import encode_event
@@ -111,6 +113,12 @@ class LmdbEventStore:
     def head(self, intent_id: UUID) -> Head | None:
         """Return the end of the intent's history; see the port."""
         return self._env.read(partial(tables.head, intent_id=intent_id))
+
+    def named(self, prefix: str, limit: int) -> Sequence[UUID]:
+        """Return intents whose id begins with `prefix`; see the port."""
+        digits = hex_digits(prefix)
+        check_u64(limit, "limit")
+        return self._env.read(partial(tables.named, digits=digits, limit=limit))
 
     def unfinished(self, node_id: str | None = None) -> Sequence[Head]:
         """Return the heads of unfinished intents, by intent id; see the port."""

@@ -9,12 +9,14 @@ from uuid import UUID
 
 from bootledger.errors import InvalidValue
 from bootledger.files import LockHeld
+from bootledger.positions import check_u64
 from bootledger.store.admission import (
     admit,
     check_bounds,
     check_expectation,
     check_projection_name,
     ends,
+    hex_digits,
     projection_conflict,
 )
 from bootledger.store.codec import encode_event
@@ -67,6 +69,14 @@ class MemoryEventStore:
         with self._lock:
             self._check_open()
             return self._heads.get(intent_id)
+
+    def named(self, prefix: str, limit: int) -> Sequence[UUID]:
+        """Return intents whose id begins with `prefix`; see the port."""
+        digits = hex_digits(prefix)
+        check_u64(limit, "limit")
+        with self._lock:
+            self._check_open()
+            return [key for key in sorted(self._heads) if key.hex.startswith(digits)][:limit]
 
     def unfinished(self, node_id: str | None = None) -> Sequence[Head]:
         """Return the heads of unfinished intents; see the port."""

@@ -108,6 +108,12 @@ class EventStore(Protocol):
         Reads no history. Raises `CorruptRecord` if the record fails its checksum.
         """
 
+    def named(self, prefix: str, limit: int) -> Sequence[UUID]:
+        """Return up to `limit` intents, finished or not, whose id begins with `prefix`, in order.
+
+        Upper and lower case are the same, and hyphens count for nothing. Reads no history.
+        """
+
     def unfinished(self, node_id: str | None = None) -> Sequence[Head]:
         """Return the heads of all unfinished intents, or those of one node, by intent id.
 

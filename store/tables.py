@@ -28,6 +28,8 @@ WALK_BATCH = 64
 """Most events that one transaction reads while walking back."""
 
 _POSITION = struct.Struct(">Q")
+_ID_DIGITS = 32
+"""How many hexadecimal digits an intent's id has."""
 
 
 def initialise(txn: Transaction, db: Databases) -> None:
@@ -120,6 +122,19 @@ def head(txn: Transaction, db: Databases, intent_id: UUID) -> Head | None:
     """Return the end of the intent's history, or None if it never began."""
     record = txn.get(intent_id.bytes, db=db["heads"])
     return None if record is None else records.decode_head(intent_id.bytes, record)
+
+
+def named(txn: Transaction, db: Databases, digits: str, limit: int) -> list[UUID]:
+    """Return up to `limit` intents whose id begins with these hexadecimal digits, in order."""
+    found: list[UUID] = []
+    with txn.cursor(db["heads"]) as cursor:
+        more = len(digits) <= _ID_DIGITS and cursor.set_range(
+            bytes.fromhex(digits.ljust(_ID_DIGITS, "0"))
+        )
+        while more and len(found) < limit and cursor.key().hex().startswith(digits):
+            found.append(records.decode_head(cursor.key(), cursor.value()).intent_id)
+            more = cursor.next()
+    return found
 
 
 def pending(txn: Transaction, db: Databases, node_id: str | None) -> Iterator[UUID]:

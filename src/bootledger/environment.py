@@ -190,16 +190,16 @@ class Environment:
         finally:
             shared.writing.release()
 
-    def copy(self, directory: Path) -> None:
+    def copy(self, directory: Path, pause: Callable[[], None] = lambda: None) -> None:
         """Write a consistent copy as `directory/data.mdb`, while writers go on.
 
         Streamed: memory does not grow with the database. Durable when this returns, except for the
-        name of `directory` itself.
+        name of `directory` itself. `pause` is called again and again; what it raises ends the copy.
         """
         shared = self._joined()
         self._files.point(f"{self._name}.copying")
         with shared.inside() as (env, _), sorted_errors(self.path), translated(directory):
-            copy_file(env, self.path / DATA_NAME, directory / DATA_NAME)
+            copy_file(env, self.path / DATA_NAME, directory / DATA_NAME, pause)
         self._files.sync_directory(directory)
 
     def close(self) -> None:

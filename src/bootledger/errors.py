@@ -69,6 +69,10 @@ class SourceChanged(Refused):
     """The source is not the database that this bootstrap began with."""
 
 
+class TargetChanged(Refused):
+    """The target is not the one that this bootstrap began with."""
+
+
 class WrongProcess(Refused):
     """A handle was carried across a fork; LMDB forbids that. Open it again in the child."""
 
