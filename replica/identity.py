@@ -17,7 +17,7 @@ LEDGER_NAME = "ledger"
 OWNER_LOCK_NAME = "owner.lock"
 FORMAT: Final = 1
 
-_NOT_CONTENT = {
+NOT_CONTENT = {
     LEDGER_NAME,
     f".{LEDGER_NAME}.creating",
     f".{LEDGER_NAME}.creating.lock",
@@ -50,6 +50,19 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return msgspec.json.format(msgspec.json.encode(self)) + b"\n"
 
 
+def read_identity(path: Path) -> Identity:
+    """Return whose target the directory at `path` is. Changes nothing.
+
+    Raises `InvalidValue` if it is no target, `CorruptRecord` if its identity cannot be believed,
+    `UnknownFormat`.
+    """
+    file = path / IDENTITY_NAME
+    with translated(path):
+        if not file.is_file():
+            raise InvalidValue(f"there is no target at {path}")
+        return _decode(file, file.read_bytes())
+
+
 def find_identity(path: Path, wanted: Identity) -> Identity | None:
     """Return the identity of the target at `path`, None if there is nothing yet.
 
@@ -68,7 +81,7 @@ def find_identity(path: Path, wanted: Identity) -> Identity | None:
             raise InvalidValue(f"{path} is not a directory", hint="choose another path")
         file = path / IDENTITY_NAME
         found = _decode(file, file.read_bytes()) if file.is_file() else None
-        content = sorted({entry.name for entry in os.scandir(path)} - _NOT_CONTENT)
+        content = sorted({entry.name for entry in os.scandir(path)} - NOT_CONTENT)
     if found is None:
         # A creation that died may have left its CURRENT, which names nothing yet.
         if content and not (content == [CURRENT_NAME] and read_current(path) is None):
