@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bootledger.basebackup.manifest import Chunk, Header, Manifest, decode, encode
 from bootledger.errors import BootledgerError, CorruptManifest, InvalidValue, UnknownFormat
-from bootledger.files import Files, OpenFile, translated
+from bootledger.files import Files, OpenFile, temporary_path, translated
 
 DEFAULT_CHUNK_BYTES = 4 * 2**20
 
@@ -68,7 +68,7 @@ def write_manifest(
     Raises what `open_manifest` raises, `OutOfSpace`, `ReadOnly`, and whatever `pieces` raises.
     Passes `manifest.written`, `manifest.synced`, `manifest.renamed` and `manifest.published`.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_path(path)
     try:
         with files.open(temporary, size_bytes=0) as file:
             offset_bytes = 0

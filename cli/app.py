@@ -11,6 +11,7 @@ from rich.console import Console
 from bootledger.cli.base import Json, LedgerPath, app, open_ledger
 from bootledger.cli.demo import run_demo
 from bootledger.cli.errors import ExitCode, told_to_people
+from bootledger.cli.housekeeping import gc
 from bootledger.cli.signals import StopRequest
 from bootledger.cli.tables import console, dangling_blocks, status_table
 from bootledger.cli.watching import (
@@ -28,7 +29,7 @@ from bootledger.projections.runner import catch_up
 from bootledger.replica.loop import Outcome
 from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
 
-__all__ = ["app"]
+__all__ = ["app", "gc"]
 
 
 @app.command()

@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+from bootledger.artefacts import NOT_OURS, Artefact, Finding
 from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME, Manifest
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES, describe, open_manifest
 from bootledger.environment import DEFAULT_WAIT_S
@@ -100,12 +103,43 @@ class BaseBackups:
         if not directory.is_dir():
             return
         self._files.remove(directory / MANIFEST_NAME)
+        self._wipe()  # or else whoever is publishing does so in the end
+
+    def artefacts(self, needed: Callable[[str], str | None]) -> Iterator[Finding]:
+        """Yield every base backup, what died half made or half removed, and what is not ours.
+
+        `needed` says of an intent id why its base backups stay, or None if they may be removed.
+        """
+        if not self._root.is_dir():
+            return
+        with translated(self._root):
+            entries = sorted(self._root.iterdir())
+        for entry in entries:
+            if entry == self._lock_path:
+                continue
+            if not _is_ours(entry):
+                yield Finding(Artefact.at(entry, "something else", NOT_OURS))
+            elif not _is_published(entry):
+                artefact = Artefact.at(entry, "half a base backup", "its publication died")
+                yield Finding(artefact, self._wipe)
+            elif reason := needed(entry.name.partition(".")[0]):
+                yield Finding(Artefact.at(entry, "base backup", reason))
+            else:
+                artefact = Artefact.at(entry, "base backup", "its intent is finished")
+                yield Finding(artefact, partial(self._release_now, entry.name))
+
+    def _release_now(self, token: str) -> bool:
+        self.release(token)
+        return not (self._root / token).is_dir()
+
+    def _wipe(self) -> bool:
         try:
             lock = self._files.lock(self._lock_path).acquire()
         except LockHeld:
-            return  # whoever is publishing wipes it in the end
+            return False  # it may be the one that is being published
         with lock:
             self._wipe_leftovers()
+        return True
 
     def _publishing(self, pause: Pause) -> FileLock:
         """Take the lock of publications, waiting in short turns: `pause` is asked in between."""
@@ -155,9 +189,13 @@ class BaseBackups:
 
     def _wipe_leftovers(self) -> None:
         for entry in self._root.iterdir():
-            ours = _TOKEN.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
-            if ours and not _is_published(entry):
+            if _is_ours(entry) and not _is_published(entry):
                 self._files.remove(entry)
+
+
+def _is_ours(entry: Path) -> bool:
+    named = _TOKEN.fullmatch(entry.name) is not None
+    return named and entry.is_dir() and not entry.is_symlink()
 
 
 def _is_published(directory: Path) -> bool:

@@ -17,7 +17,7 @@ LEDGER_NAME = "ledger"
 OWNER_LOCK_NAME = "owner.lock"
 FORMAT: Final = 1
 
-_NOT_CONTENT = {
+NOT_CONTENT = {
     LEDGER_NAME,
     f".{LEDGER_NAME}.creating",
     f".{LEDGER_NAME}.creating.lock",
@@ -86,7 +86,7 @@ def find_identity(path: Path, wanted: Identity) -> Identity | None:
             raise InvalidValue(f"{path} is not a directory", hint="choose another path")
         file = path / IDENTITY_NAME
         found = _decode(file, file.read_bytes()) if file.is_file() else None
-        content = sorted({entry.name for entry in os.scandir(path)} - _NOT_CONTENT)
+        content = sorted({entry.name for entry in os.scandir(path)} - NOT_CONTENT)
     if found is None:
         # A creation that died may have left its CURRENT, which names nothing yet.
         if content and not (content == [CURRENT_NAME] and read_current(path) is None):

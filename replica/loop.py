@@ -13,6 +13,7 @@ from bootledger.files import Files
 from bootledger.projections.resume import NotResumable, Resumable, Why
 from bootledger.projections.unfinished import UnfinishedIntent
 from bootledger.replica.handle import BootstrapHandle
+from bootledger.replica.housekeeping import needed_generations
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.observer import Observer
 from bootledger.replica.ports import OpenApplier, Source
@@ -99,7 +100,7 @@ class Replication:
         """Take up one intent and bring it to its end; say whether it was already promoting."""
         with self._take_up() as handle:
             was_promoting = handle.progress.phase is State.PROMOTING
-            self._target.remove_unused(keep=self._in_use())
+            self._target.remove_unused(keep=needed_generations(self._log, self._node_id))
             if self._settings.verify_staged:
                 self._steps.verify_staged(handle)
             while handle.progress.unfinished:
@@ -107,7 +108,7 @@ class Replication:
                 step = next_step(handle.progress)
                 self._observer.on_step(step, handle.progress)
                 self._steps.do(step, handle)
-        self._target.remove_unused(keep=self._in_use())
+        self._target.remove_unused(keep=needed_generations(self._log, self._node_id))
         outcome = Outcome(
             intent_id=str(handle.intent_id),
             applied_lsn=known(handle.progress.applied_lsn, "the applied LSN"),
@@ -116,14 +117,6 @@ class Replication:
             epochs=handle.progress.epoch,
         )
         return outcome, was_promoting
-
-    def _in_use(self) -> list[int]:
-        """Return the generations that an unfinished intent of this node may still go on with."""
-        return [
-            intent.progress.snapshot.generation
-            for intent in self._log.list_unfinished(self._node_id)
-            if intent.progress.snapshot is not None
-        ]
 
     def _take_up(self) -> BootstrapHandle:
         self._log.scan_and_report()

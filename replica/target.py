@@ -24,7 +24,7 @@ from uuid_utils.compat import uuid7
 
 from bootledger.clock import now_ms
 from bootledger.errors import CorruptRecord, InvalidValue, TargetBusy, WrongProcess
-from bootledger.files import FileLock, Files, LockHeld, translated
+from bootledger.files import FileLock, Files, LockHeld, temporary_path, translated
 from bootledger.replica.identity import LEDGER_NAME, OWNER_LOCK_NAME, Identity, find_identity
 from bootledger.replica.readers import (
     CURRENT_NAME,
@@ -189,7 +189,7 @@ class Target:
         self._check_owned()
         kept = {self.current(), *keep}
         unused = [generation for generation in self.generations() if generation not in kept]
-        return [generation for generation in unused if self._remove(generation)]
+        return [generation for generation in unused if self.remove(generation)]
 
     def remove_made_for(self, intent_id: UUID) -> tuple[list[int], list[int]]:
         """Remove the generations that belong to an intent; return those removed, and those left.
@@ -202,12 +202,18 @@ class Target:
         left: list[int] = []
         for generation in self.generations():
             if self.made_for(generation) == intent_id:
-                gone = generation != current and self._remove(generation)
+                gone = generation != current and self.remove(generation)
                 (removed if gone else left).append(generation)
         return removed, left
 
-    def _remove(self, generation: int) -> bool:
-        """Remove a generation that is not in service, unless a reader holds it."""
+    def remove(self, generation: int) -> bool:
+        """Remove a generation unless a reader holds it; return whether it is gone, durably.
+
+        Raises `InvalidValue` if it is in service.
+        """
+        self._check_owned()
+        if generation == self.current():
+            raise InvalidValue(f"generation {generation} is in service")
         directory = self.directory(generation)
         readers = self._files.lock(directory / READERS_LOCK_NAME)
         # Promotion makes the file. Where it is missing nobody reads, and to make it may take room
@@ -225,6 +231,11 @@ class Target:
         finally:
             readers.release()
         return True
+
+    def remove_temporary(self, path: Path) -> None:
+        """Remove what a replacement of `path`, a file of this target, left behind when it died."""
+        self._check_owned()
+        self._files.remove(temporary_path(path))
 
     def _check_owned(self) -> None:
         if self._pid != os.getpid():

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Self
 from uuid import UUID
 
+from bootledger.artefacts import Finding
 from bootledger.environment import (
     DEFAULT_MAP_SIZE_BYTES,
     DEFAULT_WAIT_S,
@@ -27,6 +28,8 @@ from bootledger.environment import (
     Environment,
     Transaction,
     create_environment,
+    creation_leftovers,
+    write_lock,
 )
 from bootledger.errors import OutOfSpace
 from bootledger.files import FileLock, Files, is_locked, translated
@@ -39,6 +42,7 @@ from bootledger.store.admission import (
     hex_digits,
     projection_conflict,
 )
+from bootledger.store.claims import claim_path, claims
 from bootledger.store.codec import encode_event
 from bootledger.store.port import Append, Head, NodeExpectation, Recorded, SavedProjection
 
@@ -181,18 +185,25 @@ class LmdbEventStore:
 
     def claim(self, intent_id: UUID, words: str) -> _LockClaim:
         """Take hold of an intent until released or this process dies; see the port."""
-        return _LockClaim(self._files.lock(self._owner_path(intent_id)).acquire(words=words))
+        lock = self._files.lock(claim_path(self._owners, intent_id))
+        return _LockClaim(lock.acquire(words=words))
 
     def claimed(self, intent_id: UUID) -> bool:
         """Return whether a live process holds the intent; see the port."""
-        return is_locked(self._owner_path(intent_id))
+        return is_locked(claim_path(self._owners, intent_id))
+
+    def leftovers(self) -> Iterator[Finding]:
+        """Yield what the dead left in and beside the ledger, and the claims; see the port."""
+        yield from claims(self._owners, self._remove_claim)
+        yield from creation_leftovers(self._env.path, self._files)
+
+    def _remove_claim(self, path: Path) -> bool:
+        with write_lock(self._env.path, self._files, DEFAULT_WAIT_S):
+            return self._files.remove_lock(path)
 
     def close(self) -> None:
         """Give the store back. Harmless when repeated; claims are not released by it."""
         self._env.close()
-
-    def _owner_path(self, intent_id: UUID) -> Path:
-        return self._owners / f"{intent_id}.lock"
 
     def _make_reserve(self) -> None:
         with translated(self._reserve):

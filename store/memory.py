@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
+from bootledger.artefacts import Finding
 from bootledger.errors import InvalidValue
 from bootledger.files import LockHeld
 from bootledger.positions import check_u64
@@ -133,6 +134,10 @@ class MemoryEventStore:
         """Return whether the intent is claimed; see the port."""
         with self._lock:
             return intent_id in self._claims
+
+    def leftovers(self) -> Iterator[Finding]:
+        """Yield nothing: there are no files; see the port."""
+        return iter(())
 
     def close(self) -> None:
         """Give the store back; see the port."""

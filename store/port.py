@@ -30,6 +30,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from bootledger.artefacts import Finding
 from bootledger.statemachine.events import Event
 
 
@@ -153,6 +154,13 @@ class EventStore(Protocol):
 
     def claimed(self, intent_id: UUID) -> bool:
         """Return whether a live process holds the intent."""
+
+    def leftovers(self) -> Iterator[Finding]:
+        """Yield what claims and other files lie about, those of the living too, and may be removed.
+
+        What belongs to the living, or is nothing of this store, stays. A removal may raise
+        `StoreBusy`. Claims are given and taken meanwhile as ever.
+        """
 
     def close(self) -> None:
         """Give the store back. Harmless when repeated; claims are not released by it."""

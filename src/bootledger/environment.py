@@ -27,7 +27,7 @@ from typing import Self, TypeVar
 
 import lmdb
 
-from bootledger.environment_creation import create_environment
+from bootledger.environment_creation import create_environment, creation_leftovers
 from bootledger.errors import (
     CorruptRecord,
     InvalidValue,
@@ -62,6 +62,8 @@ __all__ = [
     "Transaction",
     "close_all",
     "create_environment",
+    "creation_leftovers",
+    "write_lock",
 ]
 
 T = TypeVar("T")

@@ -7,11 +7,12 @@ never syncs the directory. So it is built beside its place and renamed into it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lmdb
 
+from bootledger.artefacts import Artefact, Finding
 from bootledger.errors import InvalidValue, StoreBusy
 from bootledger.files import Files, LockHeld, translated
 from bootledger.lmdb_errors import sorted_errors
@@ -49,7 +50,7 @@ def create_environment(
         return False
     if not path.parent.is_dir():
         raise InvalidValue(f"{path.parent} is not a directory", hint="create the parent first")
-    lock = files.lock(path.with_name(f".{path.name}.creating.lock"))
+    lock = files.lock(_creation_lock(path))
     try:
         lock.acquire(wait_s=wait_s)
     except LockHeld as held:
@@ -58,6 +59,35 @@ def create_environment(
         return _create_locked(path, databases, initialise, files)
     finally:
         lock.release(remove=True)
+
+
+def creation_leftovers(path: Path, files: Files) -> Iterator[Finding]:
+    """Yield what creations of the existing environment `path` left beside it when they died."""
+    lock = files.lock(_creation_lock(path))
+
+    def remove() -> bool:
+        try:
+            lock.acquire()
+        except LockHeld:
+            return False
+        try:
+            files.remove(_building(path))
+        finally:
+            lock.release(remove=True)
+        return True
+
+    left = [each for each in (_building(path), lock.path) if each.exists()]
+    if left:
+        artefact = Artefact.at(left[0], "unfinished creation", "the process that made it died")
+        yield Finding(artefact, remove)  # both of them
+
+
+def _building(path: Path) -> Path:
+    return path.with_name(f".{path.name}.creating")
+
+
+def _creation_lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.creating.lock")
 
 
 def _create_locked(
@@ -71,7 +101,7 @@ def _create_locked(
         return False
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InvalidValue(f"{path} exists and is not a database", hint="choose another path")
-    building = path.with_name(f".{path.name}.creating")
+    building = _building(path)
     files.remove(building)
     files.make_directory(building)
     files.point("environment.building")

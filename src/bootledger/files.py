@@ -17,10 +17,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from bootledger.locks import FileLock, LockHeld, is_locked
+from bootledger.locks import FileLock, LockHeld, is_in_use, is_locked, remove_if_free
 from bootledger.system_errors import translated
 
-__all__ = ["FileLock", "Files", "LockHeld", "OpenFile", "is_locked", "translated", "write_all"]
+__all__ = [
+    "FileLock",
+    "Files",
+    "LockHeld",
+    "OpenFile",
+    "is_in_use",
+    "is_locked",
+    "temporary_path",
+    "translated",
+    "write_all",
+]
 
 
 class Files:
@@ -52,7 +62,7 @@ class Files:
         whole. Durable when this returns. Passes `NAME.writing`, `NAME.written`, `NAME.renamed` and
         `NAME.synced`.
         """
-        temporary = path.with_name(f".{path.name}.tmp")
+        temporary = temporary_path(path)
         with translated(path):
             self.point(f"{name}.writing")
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
@@ -108,6 +118,13 @@ class Files:
     def lock(self, path: Path) -> FileLock:
         """Return the lock that lives at `path`, not yet taken."""
         return FileLock(path, self.point)
+
+    def remove_lock(self, path: Path) -> bool:
+        """Remove a lock file unless a live process holds it: as `bootledger.locks.remove_if_free`.
+
+        Not durable: a lock file that is there again after a loss of power is free.
+        """
+        return remove_if_free(path, self.point)
 
 
 class OpenFile:
@@ -167,6 +184,11 @@ class OpenFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def temporary_path(path: Path) -> Path:
+    """Return the name under which what will replace `path` is written; a death may leave it."""
+    return path.with_name(f".{path.name}.tmp")
 
 
 def write_all(fd: int, data: bytes | memoryview, offset_bytes: int) -> None:

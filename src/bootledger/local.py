@@ -1,21 +1,76 @@
-"""A replication between two directories of one machine: every port wired to its local adapter."""
+"""Directories of one machine, replicated and tidied up: every port wired to its local adapter."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
+from bootledger.artefacts import Swept, sweep
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
-from bootledger.errors import InvalidValue
+from bootledger.errors import InvalidValue, SourceChanged
 from bootledger.files import Files
 from bootledger.operator_events import OperatorSink, log_operator_event
+from bootledger.primary.backups import BaseBackups
 from bootledger.primary.source import LocalSource
 from bootledger.replica.database import Database
+from bootledger.replica.housekeeping import needed_generations, target_artefacts, why_needed
+from bootledger.replica.identity import read_identity
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.loop import Outcome, Replication
 from bootledger.replica.observer import Observer
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import LEDGER_NAME, Target
+
+
+def collect_garbage(
+    target: Path,
+    *,
+    source: Path | None = None,
+    ledger: Path | None = None,
+    dry_run: bool = False,
+    files: Files | None = None,
+) -> Swept:
+    """Remove what nothing owns at `target`, in its ledger and at `source`, and say what was left.
+
+    At the target: generations that are not in service, that no unfinished intent of its node goes
+    on with and that no reader holds; the temporary files of writes that died. In the ledger
+    (`target`/ledger unless given): claims whose process died. At the primary in `source`: base
+    backups whose intent this ledger knows to be finished, and what publications that died left.
+    What is not ours by its exact name is never touched. With `dry_run` nothing is removed.
+
+    Cut short at any point, it may be done again. Raises `TargetBusy` while a live process owns the
+    target, `InvalidValue` if there is no target or no ledger, `SourceChanged` if `source` is not
+    what the target is a copy of, and what opening them raises; nothing was removed then.
+    """
+    files = files or Files()
+    identity = read_identity(target)
+    with ExitStack() as stack:
+        owned = stack.enter_context(
+            Target.open(
+                target,
+                files,
+                source_database_id=identity.source_database_id,
+                node_id=identity.node_id,
+            )
+        )
+        log = stack.enter_context(
+            IntentLog.open(ledger or owned.path / LEDGER_NAME, files=files, create=False)
+        )
+        findings = [
+            target_artefacts(owned, needed_generations(log, identity.node_id)),
+            log.store.leftovers(),
+        ]
+        if source is not None:
+            primary = stack.enter_context(Database.open(source, files, name="primary"))
+            if (found := primary.identity().database_id) != identity.source_database_id:
+                raise SourceChanged(
+                    f"{target} is a copy of {identity.source_database_id}, {source} is {found}",
+                    hint="name the primary that this target is replicated from",
+                )
+            findings.append(BaseBackups(primary, files).artefacts(partial(why_needed, log)))
+        return sweep(chain(*findings), dry_run=dry_run)
 
 
 def replicate(

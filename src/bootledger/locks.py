@@ -116,19 +116,59 @@ class FileLock:
 
 def is_locked(path: Path) -> bool:
     """Return whether a live process holds the lock at `path`. Keeps nothing, waits for nothing."""
+    return _is_refused(path, fcntl.LOCK_SH)
+
+
+def is_in_use(path: Path) -> bool:
+    """Return whether anybody holds `path`, by a `FileLock` or shared. Keeps and waits for nothing.
+
+    For an instant nobody else can: ask only where a refused `shared_hold` is tried again.
+    """
+    return _is_refused(path, fcntl.LOCK_EX)
+
+
+def _is_refused(path: Path, operation: int) -> bool:
     with translated(path):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(fd, operation | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         else:
             return False
         finally:
             os.close(fd)
+
+
+def remove_if_free(path: Path, point: Callable[[str], None]) -> bool:
+    """Remove the lock file at `path` unless a live process holds it; return whether it is gone.
+
+    To be called by one process at a time. It holds the lock shared while it removes the file: so
+    nobody can own it, `is_locked` is never misled, and whoever was about to take it takes the one
+    that is made next.
+    """
+    with translated(path):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            # Between open and flock its holder may have removed it, and another one made a new one.
+            if not os.path.samestat(os.fstat(fd), path.stat()):
+                return False
+            point("lock.removing")
+            path.unlink()
+        except BlockingIOError:
+            return False
+        except FileNotFoundError:
+            return True
+        finally:
+            os.close(fd)
+        return True
 
 
 @contextlib.contextmanager
