@@ -79,7 +79,9 @@ def decode_block(key: bytes, record: bytes) -> dict[int, bytes]:
     try:
         content = inflater.decompress(body[at + _LENGTH.size :], length + 1)
     except zlib.error as error:
-        raise CorruptRecord(f"{what} cannot be inflated: {error}") from error
+        raise CorruptRecord(
+            f"{what} cannot be inflated: {error}", position=runs[0].first
+        ) from error
     if len(content) != length or not inflater.eof:
         raise CorruptRecord(f"{what} does not hold {length} bytes", position=runs[0].first)
     frames, start = {}, 0
@@ -102,18 +104,24 @@ def _opened(key: bytes, record: bytes) -> tuple[str, list[Positions], bytes]:
         raise CorruptRecord(f"{key!r} cannot be a block of the archive")
     number: int = _KEY.unpack(key)[0]
     what = f"block {number} of the archive"
-    body = unseal(key, record, what)
+    first = number * BLOCK_POSITIONS
+    try:
+        body = unseal(key, record, what)
+    except CorruptRecord as error:
+        raise CorruptRecord(str(error), hint=error.hint, position=first) from error
     count: int = _COUNT.unpack_from(body)[0] if len(body) >= _COUNT.size else 0
     if not count or len(body) < _COUNT.size + count * _RANGE.size + _LENGTH.size:
-        raise CorruptRecord(f"{what} is cut short")
+        raise CorruptRecord(f"{what} is cut short", position=first)
     runs = [
         Positions(*_RANGE.unpack_from(body, _COUNT.size + index * _RANGE.size))
         for index in range(count)
     ]
-    after = number * BLOCK_POSITIONS - 1
+    after = first - 1
     for run in runs:
-        if not after < run.first <= run.last < (number + 1) * BLOCK_POSITIONS:
-            raise CorruptRecord(f"{what} claims the positions {run.first} to {run.last}")
+        if not after < run.first <= run.last < first + BLOCK_POSITIONS:
+            raise CorruptRecord(
+                f"{what} claims the positions {run.first} to {run.last}", position=first
+            )
         after = run.last
     return what, runs, body
 

@@ -29,11 +29,12 @@ from bootledger.environment import (
     Transaction,
     create_environment,
 )
+from bootledger.environment_check import check_environment
 from bootledger.errors import OutOfSpace
 from bootledger.files import FileLock, Files, is_locked, translated
 from bootledger.residency import keep_residency_low
 from bootledger.shared_environment import DATA_NAME
-from bootledger.store import archive, blocks, compaction, records, tables
+from bootledger.store import archive, blocks, compaction, records, tables, verification
 from bootledger.store.admission import (
     check_bounds,
     check_cutoff,
@@ -54,6 +55,8 @@ from bootledger.store.port import (
     Recorded,
     SavedProjection,
 )
+from bootledger.store.verification import RecordCounts
+from bootledger.watch import Watch, watch_nothing
 
 RESERVE_BYTES = MIB
 _FILES = Files()
@@ -206,6 +209,23 @@ class LmdbEventStore:
             yield from waiting[:-1]
             waiting = waiting[-1:]
         yield from waiting
+
+    @staticmethod
+    def check_file(path: Path, *, files: Files = _FILES, wait_s: float = DEFAULT_WAIT_S) -> None:
+        """Check the structure of the file: the first layer of a verification, before any opening.
+
+        Writers wait meanwhile. Raises `CorruptRecord` for the first thing that is wrong,
+        `StoreBusy` if another process writes for longer than `wait_s`.
+        """
+        check_environment(path, files, wait_s=wait_s)
+
+    def check_records(self, watch: Watch = watch_nothing) -> RecordCounts:
+        """Check every record by itself and in its place: the second layer of a verification.
+
+        `watch` is told the position that was reached and the last one. Holds nothing open for long.
+        Raises `CorruptRecord` or `UnknownFormat` for the first that is not what it must be.
+        """
+        return verification.check_records(self._env, watch)
 
     def load_projection(self, name: str) -> SavedProjection | None:
         """Return what was saved under `name`; see the port."""

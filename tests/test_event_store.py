@@ -33,6 +33,7 @@ from bootledger.store.contract import CHECKS, check_event_store
 from bootledger.store.lmdb import RESERVE_BYTES, LmdbEventStore
 from bootledger.store.memory import MemoryEventStore
 from bootledger.store.port import (
+    FIRST_ID,
     Append,
     Compacted,
     EventStore,
@@ -296,7 +297,7 @@ class CompactsFromTheStart(MemoryEventStore):
 class ForgetsFinishedHeads(MemoryEventStore):
     """Knows the heads of what is unfinished."""
 
-    def heads(self, first: UUID = UUID(int=0)) -> Iterator[Head]:
+    def heads(self, first: UUID = FIRST_ID) -> Iterator[Head]:
         """Yield too few."""
         return (head for head in super().heads(first) if head.intent_id in self._unfinished)
 
