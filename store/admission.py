@@ -10,7 +10,8 @@ from bootledger.statemachine.events import Abort, Begin, Complete, Event, kind_o
 from bootledger.store.port import Append, Head, NodeExpectation
 
 PROJECTION_NAME_MAX_BYTES = 255
-_HEX_DIGITS = frozenset("0123456789abcdef")
+LAST_KINDS = frozenset({kind_of(Complete), kind_of(Abort)})
+"""What the last event of an intent is called."""
 
 
 def admit(item: Append, head: Head | None, *, unfinished: bool) -> str:
@@ -57,12 +58,10 @@ def check_bounds(after_position: int, limit: int) -> None:
     check_u64(limit, "limit")
 
 
-def hex_digits(prefix: str) -> str:
-    """Return the hexadecimal digits of the beginning of an id; `InvalidValue` for anything else."""
-    digits = prefix.replace("-", "").lower()
-    if not set(digits) <= _HEX_DIGITS:
-        raise InvalidValue(f"an intent's id is made of 0-9, a-f and '-', not {prefix!r:.80}")
-    return digits
+def check_cutoff(after_position: int, before_ms: int) -> None:
+    """Raise `InvalidValue` unless both are u64."""
+    check_u64(after_position, "after_position")
+    check_u64(before_ms, "before_ms")
 
 
 def check_projection_name(name: str) -> None:
