@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from bootledger.errors import CorruptRecord, DivergedHistory, UnknownFormat
+from bootledger.errors import CorruptRecord, DivergedHistory
 from bootledger.projections.heads import decode_head
 from bootledger.projections.latest import LatestIntents
 from bootledger.projections.runner import BATCH_EVENTS
@@ -38,7 +38,7 @@ def check_history(store: EventStore, watch: Watch = watch_nothing) -> HistoryCou
 
     Raises `DivergedHistory`, with its position, for the first event that the table refuses and the
     first head, index entry or projection that says something else; `CorruptRecord` for an event
-    that cannot be read.
+    that cannot be read, `UnknownFormat` for what a newer version wrote.
     """
     replay = _Replay(store)
     while True:
@@ -171,7 +171,7 @@ def _in_agreement(read: Callable[[], T], position: int | None = None) -> T:
     """Return `read()`; a sound record that contradicts another one is a matter of this layer."""
     try:
         return read()
-    except (CorruptRecord, UnknownFormat) as error:
+    except CorruptRecord as error:
         raise DivergedHistory(
             str(error), hint=error.hint, position=error.position or position
         ) from error

@@ -7,5 +7,6 @@
   is whose it is, `readers` how it is read while it is replaced
 - `intent_log`, `bootstrapper`: bootstraps as intents, begun, found and taken up
 - `owner`, `handle`: one owner's hold on one intent; `endings` is how it pauses or ends
+- `compaction`: finished intents of a ledger into its archive
 - `loop`, `steps`: the whole bootstrap by itself; `manifests`, `settings` and `observer` serve it
 """

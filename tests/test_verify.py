@@ -597,6 +597,17 @@ def test_the_command_tells_people_and_scripts(ledger: Path) -> None:
     assert said["layers"][1]["damage"]["position"] == IN_LOG[2]
 
 
+def test_what_a_newer_version_wrote_is_not_called_damaged(ledger: Path) -> None:
+    """An event that this version does not know: it says so, and which version to use."""
+    store = LmdbEventStore.open(ledger)
+    ledgers.edit(store, rewrite(IN_LOG[2], payload=b"\x81\xa4kind\xa3new"))
+    store.close()
+    told = command("verify", ledger)
+    assert told.exit_code == ExitCode.CORRUPTED
+    assert "UnknownFormat" in told.stderr
+    assert "DAMAGED" not in told.stdout
+
+
 @pytest.mark.parametrize(("layer", "code"), [(FILE, 11), (RECORDS, 12), (HISTORY, 13)])
 def test_each_layer_has_its_exit_code(layer: Layer, code: int) -> None:
     """Scripts can tell apart a broken disk, a broken record and a broken history."""
