@@ -14,7 +14,7 @@ from bootledger.cli.base import Json, LedgerPath, app, ledger_path
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
-from bootledger.errors import Corrupted, CorruptRecord, DivergedHistory
+from bootledger.errors import Corrupted, CorruptRecord, DivergedHistory, UnknownFormat
 from bootledger.projections.verification import check_history
 from bootledger.store.lmdb import LmdbEventStore
 from bootledger.watch import Watch
@@ -110,6 +110,8 @@ def _watched(layer: Layer, check: Callable[[Watch], dict[str, int]], *, quiet: b
 def _look(layer: Layer, check: Callable[[], dict[str, int]]) -> Finding:
     try:
         return Finding(layer, check())
+    except UnknownFormat:
+        raise  # not damaged: this version is too old to judge
     except Corrupted as damage:
         if layer is HISTORY and not isinstance(damage, DivergedHistory):
             layer = RECORDS  # a sound frame around something that is no event

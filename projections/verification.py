@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from bootledger.errors import CorruptRecord, DivergedHistory, UnknownFormat
+from bootledger.errors import CorruptRecord, DivergedHistory
 from bootledger.projections.heads import decode_head
 from bootledger.projections.latest import LatestIntents
 from bootledger.projections.runner import BATCH_EVENTS
@@ -38,7 +38,7 @@ def check_history(store: EventStore, watch: Watch = watch_nothing) -> HistoryCou
 
     Raises `DivergedHistory`, with its position, for the first event that the table refuses and the
     first head, index entry or projection that says something else; `CorruptRecord` for an event
-    that cannot be read.
+    that cannot be read, `UnknownFormat` for what a newer version wrote.
     """
     replay = _Replay(store)
     while True:
@@ -82,7 +82,7 @@ class _Replay:
         else:
             self.ends.pop(intent_id, None)
             _, ended = self._state.finished[_node_of(before)]
-            head = _in_agreement(lambda: self._store.head(intent_id))
+            head = _in_agreement(lambda: self._store.head(intent_id), position)
             _compare_head(intent_id, head, ended, position)
         if self._saved and self._saved.position == position:
             self._compare_saved(self._saved)
@@ -132,7 +132,8 @@ class _Replay:
             )
 
     def _compare_saved(self, saved: SavedProjection) -> None:
-        if _in_agreement(lambda: self._projection.decode(saved.state)) != self._state:
+        state = _in_agreement(lambda: self._projection.decode(saved.state), saved.position)
+        if state != self._state:
             raise DivergedHistory(
                 f"the saved projection {self._projection.name} is not what a replay up to position "
                 f"{saved.position} gives",
@@ -154,7 +155,7 @@ def _compare_head(intent_id: UUID, head: Head | None, progress: Progress, positi
             f"at position {position} of node {node_id!r}",
             position=position,
         )
-    if _in_agreement(lambda: decode_head(head)) != progress:
+    if _in_agreement(lambda: decode_head(head), position) != progress:
         raise DivergedHistory(
             f"the head of intent {intent_id} is not the fold of its events up to position "
             f"{position}",
@@ -166,9 +167,11 @@ def _node_of(progress: Progress | None) -> str:
     return progress.begin.node_id if progress and progress.begin else ""
 
 
-def _in_agreement(read: Callable[[], T]) -> T:
+def _in_agreement(read: Callable[[], T], position: int | None = None) -> T:
     """Return `read()`; a sound record that contradicts another one is a matter of this layer."""
     try:
         return read()
-    except (CorruptRecord, UnknownFormat) as error:
-        raise DivergedHistory(str(error), hint=error.hint, position=error.position) from error
+    except CorruptRecord as error:
+        raise DivergedHistory(
+            str(error), hint=error.hint, position=error.position or position
+        ) from error

@@ -8,5 +8,6 @@
 - `intent_log`, `bootstrapper`: bootstraps as intents, begun, found and taken up
 - `operator`: what a person may decide about an intent; `whereabouts` is where its target is
 - `owner`, `handle`: one owner's hold on one intent; `endings` is how it pauses or ends
+- `compaction`: finished intents of a ledger into its archive
 - `loop`, `steps`: the whole bootstrap by itself; `manifests`, `settings` and `observer` serve it
 """

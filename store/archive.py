@@ -108,10 +108,10 @@ def _opened(key: bytes, record: bytes) -> tuple[str, list[Positions], bytes]:
     try:
         body = unseal(key, record, what)
     except CorruptRecord as error:
-        raise CorruptRecord(str(error), hint=error.hint, position=first) from error
+        raise CorruptRecord(str(error), hint=error.hint, position=max(first, 1)) from error
     count: int = _COUNT.unpack_from(body)[0] if len(body) >= _COUNT.size else 0
     if not count or len(body) < _COUNT.size + count * _RANGE.size + _LENGTH.size:
-        raise CorruptRecord(f"{what} is cut short", position=first)
+        raise CorruptRecord(f"{what} is cut short", position=max(first, 1))
     runs = [
         Positions(*_RANGE.unpack_from(body, _COUNT.size + index * _RANGE.size))
         for index in range(count)

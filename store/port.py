@@ -12,6 +12,9 @@ bytes next to the last event and never looks inside.
 *Unfinished*: begun, and neither completed nor aborted. Kept as an index, so that asking for it does
 not read history.
 
+*Archive*: where `compact` moves events of finished intents to, so that they take less room. It is
+part of the ledger, and every answer is the same with it.
+
 The promise
 -----------
 Atomicity: `append` writes all events of a batch, their heads and the index of unfinished intents in
