@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from bootledger.basebackup.manifest import Chunk, Header, Manifest, decode, encode
@@ -18,7 +18,7 @@ from bootledger.files import Files, OpenFile, temporary_path, translated
 DEFAULT_CHUNK_BYTES = 4 * 2**20
 
 
-def describe(
+def describe(  # noqa: PLR0913 - most are the fields of the header
     file: OpenFile,
     *,
     source_identity: str,
@@ -29,13 +29,15 @@ def describe(
     files: Files,
     manifest_path: Path,
     chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+    pause: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Write the manifest of `file` to `manifest_path`, and return it open: close it when done.
 
     The file is read once, a chunk at a time; nobody may write to it meanwhile or afterwards. It is
     made durable first, so a manifest never describes bytes that a loss of power can take away.
-    Otherwise as `write_manifest`. Raises `InvalidValue` for a field that `Header` refuses, and if
-    the file shrinks while it is read.
+    `pause` is called before each chunk; what it raises ends the reading. Otherwise as
+    `write_manifest`. Raises `InvalidValue` for a field that `Header` refuses, and if the file
+    shrinks while it is read.
     """
     size_bytes = file.size_bytes()
     header = Header(
@@ -50,7 +52,7 @@ def describe(
     )
     files.point("manifest.describing")
     file.sync()
-    return write_manifest(manifest_path, encode(header, _chunks_of(file, header)), files)
+    return write_manifest(manifest_path, encode(header, _chunks_of(file, header, pause)), files)
 
 
 def write_manifest(
@@ -111,8 +113,9 @@ def open_manifest(path: Path, *, digest: str | None = None) -> Manifest:
     return manifest
 
 
-def _chunks_of(file: OpenFile, header: Header) -> Iterator[Chunk]:
+def _chunks_of(file: OpenFile, header: Header, pause: Callable[[], None]) -> Iterator[Chunk]:
     for ordinal in range(header.chunk_count):
+        pause()
         offset_bytes = ordinal * header.chunk_bytes
         length_bytes = min(header.chunk_bytes, header.size_bytes - offset_bytes)
         data = file.read_at(offset_bytes, length_bytes)

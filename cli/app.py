@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from rich.console import Console
 
+from bootledger.cli import compact, history, verify
 from bootledger.cli.base import Json, LedgerPath, app, open_ledger
 from bootledger.cli.demo import run_demo
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.housekeeping import gc
+from bootledger.cli.moments import At, moment
 from bootledger.cli.signals import StopRequest
 from bootledger.cli.tables import console, dangling_blocks, status_table
 from bootledger.cli.watching import (
@@ -23,13 +26,14 @@ from bootledger.cli.watching import (
 )
 from bootledger.diagrams.mermaid import state_diagram
 from bootledger.local import replicate as replicate_locally
+from bootledger.projections.as_of import as_of
 from bootledger.projections.dangling import report
 from bootledger.projections.latest import LatestIntents
 from bootledger.projections.runner import catch_up
 from bootledger.replica.loop import Outcome
 from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
 
-__all__ = ["app", "gc"]
+__all__ = ["app", "compact", "gc", "history", "verify"]
 
 
 @app.command()
@@ -99,31 +103,46 @@ def _show(outcome: Outcome, screen: Console, *, json: bool) -> None:
 
 
 @app.command()
-def status(path: LedgerPath, *, json: Json = False) -> None:
-    """Show where every node of a ledger stands."""
+def status(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
+    """Show where every node of a ledger stands, or stood."""
+    running: set[UUID] | None = None
     with told_to_people(), open_ledger(path) as log:
-        latest = catch_up(log.store, LatestIntents()).by_intent()
-        running = {intent.intent_id for intent in log.list_unfinished() if intent.running}
-        if json:
-            write_json(
-                [
-                    {"intent_id": intent_id, "running": intent_id in running, "progress": progress}
-                    for intent_id, progress in latest.items()
-                ]
-            )
+        then = moment(log.store, at) if at else None
+        if then:
+            latest = as_of(log.store, then.position).latest.by_intent()
         else:
-            console().print(status_table(latest, running))
+            latest = catch_up(log.store, LatestIntents()).by_intent()
+            running = {intent.intent_id for intent in log.list_unfinished() if intent.running}
+    if json:
+        return write_json(
+            [
+                {
+                    "intent_id": intent_id,
+                    "running": None if running is None else intent_id in running,
+                    "progress": progress,
+                }
+                for intent_id, progress in latest.items()
+            ]
+        )
+    if then:
+        console().print(f"{then}; who was alive is not recorded")
+    console().print(status_table(latest, running or (), then.recorded_at_ms if then else None))
+    return None
 
 
 @app.command()
-def dangling(path: LedgerPath, *, json: Json = False) -> None:
+def dangling(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
     """Show every unfinished intent: what, since when, and what to do. Exits with 3 if any."""
     with told_to_people(), open_ledger(path) as log:
-        reports = report(log.list_unfinished())
+        then = moment(log.store, at) if at else None
+        unfinished = as_of(log.store, then.position).unfinished if then else log.list_unfinished()
+        reports = report(unfinished)
     if json:
         write_json(reports)
     else:
-        console().print(dangling_blocks(reports))
+        if then:
+            console().print(str(then))
+        console().print(dangling_blocks(reports, then.recorded_at_ms if then else None))
     if reports:
         raise typer.Exit(ExitCode.FOUND)
 

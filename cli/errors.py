@@ -18,6 +18,12 @@ class ExitCode(enum.IntEnum):
 
     FOUND = 3
     """`dangling`: there is something unfinished."""
+    DAMAGED_FILE = 11
+    """`verify`: layer 1, the structure of the file."""
+    DAMAGED_RECORDS = 12
+    """`verify`: layer 2, a record or its place."""
+    DAMAGED_HISTORY = 13
+    """`verify`: layer 3, what the events say, or what is kept beside them."""
     REFUSED = 64
     """The request may not be carried out; nothing was written."""
     CORRUPTED = 65

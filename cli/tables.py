@@ -28,8 +28,13 @@ def console() -> Console:
     return found if found.is_terminal else Console(highlight=False, width=_PIPE_COLUMNS)
 
 
-def status_table(latest: Mapping[UUID, Progress], running: Collection[UUID]) -> Table:
-    """Return where every node stands: one row an intent that is unfinished or its node's last."""
+def status_table(
+    latest: Mapping[UUID, Progress], running: Collection[UUID], at_ms: int | None = None
+) -> Table:
+    """Return where every node stands: one row an intent that is unfinished or its node's last.
+
+    `at_ms` is the time from which ages are counted back, now if None.
+    """
     # Names and ids are copied into other commands: they are broken, never cut.
     names = ("node", "state", "copied", "LSN", "epoch", "for", "owner", "intent")
     table = Table(*(Column(name, overflow="fold") for name in names))
@@ -40,25 +45,30 @@ def status_table(latest: Mapping[UUID, Progress], running: Collection[UUID]) -> 
             _copied(progress),
             _lsn(progress.applied_lsn),
             str(progress.epoch),
-            age(progress.recorded_at_ms),
+            age(progress.recorded_at_ms, at_ms),
             str(progress.holder) if intent_id in running else "",
             str(intent_id),
         )
     return table
 
 
-def dangling_blocks(reports: Sequence[DanglingIntent]) -> Group | str:
-    """Return the dangling report: a block an unfinished intent, with what to do."""
+def dangling_blocks(reports: Sequence[DanglingIntent], at_ms: int | None = None) -> Group | str:
+    """Return the dangling report: a block an unfinished intent, with what to do.
+
+    `at_ms` is the time from which ages are counted back, now if None.
+    """
     if not reports:
         return "nothing dangles"
-    return Group(*map(_block, reports))
+    return Group(*(_block(dangling, at_ms) for dangling in reports))
 
 
-def _block(dangling: DanglingIntent) -> Table:
+def _block(dangling: DanglingIntent, at_ms: int | None) -> Table:
     style = "cyan" if dangling.liveness is Liveness.RUNNING else "yellow"
     block = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
     block.add_row("node", dangling.node_id)
-    block.add_row("what", Text(f"{dangling.liveness}, for {age(dangling.since_ms)}", style=style))
+    block.add_row(
+        "what", Text(f"{dangling.liveness}, for {age(dangling.since_ms, at_ms)}", style=style)
+    )
     if dangling.cause:
         block.add_row("why", dangling.cause)
     block.add_row("where", f"{dangling.phase}, LSN {_lsn(dangling.applied_lsn) or 'not yet'}")
@@ -68,9 +78,9 @@ def _block(dangling: DanglingIntent) -> Table:
     return block
 
 
-def age(then_ms: int) -> str:
-    """Return how long ago that was, in the largest unit that fits."""
-    seconds = max(0, now_ms() - then_ms) // 1000
+def age(then_ms: int, at_ms: int | None = None) -> str:
+    """Return how long ago that was, now or at another time, in the largest unit that fits."""
+    seconds = max(0, (now_ms() if at_ms is None else at_ms) - then_ms) // 1000
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds // size} {unit}"

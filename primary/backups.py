@@ -13,6 +13,7 @@ by whoever publishes or releases next.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,14 +23,16 @@ from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME, Manifest
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES, describe, open_manifest
 from bootledger.environment import DEFAULT_WAIT_S
 from bootledger.errors import BootledgerError, InvalidValue, SnapshotLost, SourceUnavailable
-from bootledger.files import Files, LockHeld, translated
+from bootledger.files import FileLock, Files, LockHeld, translated
 from bootledger.positions import check_u64
 from bootledger.replica.database import Database
-from bootledger.replica.ports import Pin
+from bootledger.replica.ports import Pause, Pin, go_on
 
 # Tokens come back from outside and become names of directories: nothing else may pass.
 _INTENT_ID = re.compile(r"[0-9a-z-]{1,64}", re.ASCII)
 _TOKEN = re.compile(r"[0-9a-z-]{1,64}\.[0-9]{1,20}", re.ASCII)
+
+_PAUSE_EVERY_S = 0.25
 
 
 class BaseBackups:
@@ -51,12 +54,13 @@ class BaseBackups:
         self._root = database.path / "basebackups"
         self._lock_path = self._root / "publishing.lock"
 
-    def pin(self, intent_id: str, generation: int) -> Pin:
+    def pin(self, intent_id: str, generation: int, pause: Pause = go_on) -> Pin:
         """Publish a base backup for this intent and generation, or return the one that exists.
 
         Streamed while writers go on: memory does not grow with the database. It is durable when
-        this returns, and stays until `release`. Passes `basebackup.copying`, `basebackup.copied`
-        and the points of the manifest.
+        this returns, and stays until `release`. `pause` is called again and again, also while
+        another publication is waited for; what it raises ends this one. Passes
+        `basebackup.copying`, `basebackup.copied` and the points of the manifest.
 
         Raises `InvalidValue` for an intent id that is not made of a-z, 0-9 and `-`,
         `SourceUnavailable` if another base backup is being published for longer than `wait_s`,
@@ -66,17 +70,10 @@ class BaseBackups:
         directory = self._root / token
         if not _is_published(directory):
             self._files.make_directory(self._root)
-            try:
-                lock = self._files.lock(self._lock_path).acquire(wait_s=self._wait_s)
-            except LockHeld as held:
-                raise SourceUnavailable(
-                    f"{self._database.path}: {held.holder} is publishing a base backup",
-                    hint="it is tried again; one is published at a time",
-                ) from held
-            with lock:
+            with self._publishing(pause):
                 self._wipe_leftovers()
                 if not _is_published(directory):
-                    self._publish(directory)
+                    self._publish(directory, pause)
                 self._wipe_leftovers()  # of what was released meanwhile
         path = directory / MANIFEST_NAME
         with translated(path), open_manifest(path) as manifest:
@@ -144,19 +141,35 @@ class BaseBackups:
             self._wipe_leftovers()
         return True
 
-    def _publish(self, directory: Path) -> None:
+    def _publishing(self, pause: Pause) -> FileLock:
+        """Take the lock of publications, waiting in short turns: `pause` is asked in between."""
+        lock = self._files.lock(self._lock_path)
+        deadline = time.monotonic() + self._wait_s
+        while True:
+            left_s = deadline - time.monotonic()
+            try:
+                return lock.acquire(wait_s=min(left_s, _PAUSE_EVERY_S))
+            except LockHeld as held:
+                if left_s <= _PAUSE_EVERY_S:
+                    raise SourceUnavailable(
+                        f"{self._database.path}: {held.holder} is publishing a base backup",
+                        hint="it is tried again; one is published at a time",
+                    ) from held
+            pause()
+
+    def _publish(self, directory: Path, pause: Pause) -> None:
         try:
             self._files.make_directory(directory)
             start_lsn = self._database.last_lsn()
             self._files.point("basebackup.copying")
-            self._database.copy(directory)
+            self._database.copy(directory, pause)
             self._files.point("basebackup.copied")
-            self._describe(directory, start_lsn).close()
+            self._describe(directory, start_lsn, pause).close()
         except BootledgerError:
             self._files.remove(directory)
             raise
 
-    def _describe(self, directory: Path, start_lsn: int) -> Manifest:
+    def _describe(self, directory: Path, start_lsn: int, pause: Pause) -> Manifest:
         # Writers went on: only the copy itself can tell at which LSN it was made.
         with Database.open(directory, self._files, name="basebackup") as copy:
             identity, lsn = copy.identity(), copy.last_lsn()
@@ -171,6 +184,7 @@ class BaseBackups:
                 files=self._files,
                 manifest_path=directory / MANIFEST_NAME,
                 chunk_bytes=self._chunk_bytes,
+                pause=pause,
             )
 
     def _wipe_leftovers(self) -> None:

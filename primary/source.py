@@ -15,7 +15,7 @@ from bootledger.files import Files, translated
 from bootledger.positions import check_u64
 from bootledger.primary.backups import BaseBackups
 from bootledger.replica.database import Database
-from bootledger.replica.ports import Change, Pin, SourceIdentity
+from bootledger.replica.ports import Change, Pause, Pin, SourceIdentity, go_on
 
 
 class LocalSource:
@@ -61,10 +61,10 @@ class LocalSource:
         self._check_there()
         return self._database.last_lsn()
 
-    def pin(self, intent_id: str, generation: int) -> Pin:
+    def pin(self, intent_id: str, generation: int, pause: Pause = go_on) -> Pin:
         """Publish a base backup, or return the one that exists: as `BaseBackups.pin`."""
         self._check_there()
-        return self._backups.pin(intent_id, generation)
+        return self._backups.pin(intent_id, generation, pause)
 
     def read_manifest(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Return that part of the encoded manifest; fewer bytes only at its end.

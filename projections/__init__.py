@@ -5,5 +5,8 @@
 - `unfinished`: every unfinished intent, from the heads
 - `latest`: where every node stands, by replay
 - `resume`: may this node resume, from where, and if not, why not
+- `as_of`: the same answers for an earlier position or time
+- `timeline`: one intent's events in words
+- `verification`: is the history legal, and does everything kept beside it agree with a replay
 - `dangling`: what an operator should know about every unfinished intent
 """

@@ -30,6 +30,8 @@ class Liveness(enum.StrEnum):
     """Suspended: the last event says why."""
     STOPPED_WITHOUT_WORD = "stopped, without a word"
     """The owner died: the last event is ordinary work."""
+    UNKNOWN = "running or stopped, nobody can tell"
+    """Of an earlier time: the ledger does not record whether an owner was alive."""
 
 
 class DanglingIntent(msgspec.Struct, frozen=True):
@@ -85,6 +87,8 @@ def _describe(intent: UnfinishedIntent, decision: Decision) -> DanglingIntent:
         liveness = Liveness.RUNNING
     elif suspended:
         liveness = Liveness.STOPPED_WITH_WORD
+    elif intent.running is None:
+        liveness = Liveness.UNKNOWN
     else:
         liveness = Liveness.STOPPED_WITHOUT_WORD
     return DanglingIntent(
@@ -107,6 +111,8 @@ def _describe(intent: UnfinishedIntent, decision: Decision) -> DanglingIntent:
 
 
 def _advice(intent: UnfinishedIntent, decision: Decision) -> str:
+    if intent.running is None:
+        return f"Then, if no owner was alive: {_advice(_stopped(intent), decision)}"
     if intent.running:
         return "Nothing to do: a live process works on it."
     if intent.progress.held and intent.progress.suspension is not None:
@@ -127,3 +133,7 @@ def _advice(intent: UnfinishedIntent, decision: Decision) -> str:
             return "Another intent of this node is held: nothing starts until that ends."
         case _:
             return "Start the replica again: it goes on, or begins afresh in its place."
+
+
+def _stopped(intent: UnfinishedIntent) -> UnfinishedIntent:
+    return msgspec.structs.replace(intent, running=False)

@@ -46,13 +46,15 @@ class LatestIntents:
         if recorded.version != before.version + 1:
             raise DivergedHistory(
                 f"position {recorded.position}: event {recorded.version} of intent "
-                f"{intent_id} follows event {before.version}"
+                f"{intent_id} follows event {before.version}",
+                position=recorded.position,
             )
         try:
             after = advance(before, recorded.event)
         except Refused as refusal:
             raise DivergedHistory(
-                f"position {recorded.position} breaks the rules: {refusal}"
+                f"position {recorded.position} breaks the rules: {refusal}",
+                position=recorded.position,
             ) from refusal
         if after.unfinished or after.begin is None:
             state.unfinished[intent_id] = after

@@ -16,14 +16,14 @@ from bootledger.store.port import EventStore
 class UnfinishedIntent(msgspec.Struct, frozen=True):
     """An intent that has begun and not ended.
 
-    `running` says that a live process owned it when this was read; `position` is where its last
-    event stands in the ledger.
+    `running` says whether a live process owned it when this was read, None of an earlier time, of
+    which nobody can tell; `position` is where its last event stands in the ledger.
     """
 
     intent_id: UUID
     progress: Progress
     position: U64
-    running: bool
+    running: bool | None
 
     @property
     def node_id(self) -> str:

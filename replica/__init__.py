@@ -6,6 +6,7 @@
 - `target`: the directory of a replica, its generations and the one that is in service; `identity`
   is whose it is, `readers` how it is read while it is replaced
 - `intent_log`, `bootstrapper`: bootstraps as intents, begun, found and taken up
+- `operator`: what a person may decide about an intent; `whereabouts` is where its target is
 - `owner`, `handle`: one owner's hold on one intent; `endings` is how it pauses or ends
 - `loop`, `steps`: the whole bootstrap by itself; `manifests`, `settings` and `observer` serve it
 """

@@ -24,7 +24,7 @@ from bootledger.errors import InvalidValue
 from bootledger.files import Files
 from bootledger.positions import FIRST_TIMELINE, check_u64
 from bootledger.replica import tables
-from bootledger.replica.ports import Change, SourceIdentity
+from bootledger.replica.ports import Change, Pause, SourceIdentity, go_on
 from bootledger.replica.records import check_change, check_database_id, check_key
 from bootledger.residency import keep_residency_low
 
@@ -226,12 +226,13 @@ class Database:
 
     # --- the whole --------------------------------------------------------------------------
 
-    def copy(self, directory: Path) -> None:
+    def copy(self, directory: Path, pause: Pause = go_on) -> None:
         """Write a consistent copy as `directory/data.mdb` while writers go on; memory stays flat.
 
-        Durable when this returns, except for the name of `directory` itself.
+        Durable when this returns, except for the name of `directory` itself. `pause` is called
+        again and again; what it raises ends the copy.
         """
-        self._environment.copy(directory)
+        self._environment.copy(directory, pause)
 
     def close(self) -> None:
         """Give the database back. Everything written is durable already."""

@@ -30,17 +30,22 @@ NOT_CONTENT = {
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whose target it is: a copy of one source's database, for one node."""
+    """Whose target it is: a copy of one source's database, for one node.
+
+    `target_id` is its own name, made with it: it stays the same wherever the directory is moved.
+    """
 
     format: Literal[1] = FORMAT
     source_database_id: str
     node_id: str
+    target_id: str
     created_at_ms: U64
 
     def __post_init__(self) -> None:
-        """Check both ids."""
+        """Check all ids."""
         check_text(self.source_database_id, "source database id")
         check_node_id(self.node_id)
+        check_text(self.target_id, "target id")
 
     def __str__(self) -> str:
         return f"node {self.node_id!r} of source {self.source_database_id}"

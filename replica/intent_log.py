@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple, Self
 from uuid import UUID
@@ -12,7 +13,7 @@ from uuid import UUID
 import uuid_utils.compat
 
 from bootledger.clock import Clock, now_ms
-from bootledger.errors import ClosedByOperator, IntentConflict, NodeBusy
+from bootledger.errors import ClosedByOperator, IntentConflict, InvalidValue, NodeBusy
 from bootledger.files import Files, LockHeld
 from bootledger.operator_events import OperatorSink, log_operator_event
 from bootledger.positions import FIRST_TIMELINE, check_node_id
@@ -22,13 +23,15 @@ from bootledger.projections.resume import Decision, decide
 from bootledger.projections.unfinished import UnfinishedIntent, list_unfinished
 from bootledger.replica.endings import ending, supersede
 from bootledger.replica.handle import BootstrapHandle, OnExit
-from bootledger.statemachine.events import Abort, Begin, Holder, Resume, Suspend
+from bootledger.statemachine.events import Begin, Holder, Resume
 from bootledger.statemachine.fold import EMPTY, advance
 from bootledger.statemachine.progress import Progress
+from bootledger.statemachine.target_ref import TargetRef
 from bootledger.store.lmdb import LmdbEventStore
 from bootledger.store.port import Append, Claim, EventStore, NodeExpectation
 
 _TRIES = 10
+_ID_DIGITS = 32
 _NODE_NAMESPACE = UUID("6a54e8a4-0f3b-5d0e-9b8a-3d6f1c2b7e90")
 """Under which a node's name becomes the UUID of its claim."""
 
@@ -37,7 +40,8 @@ class IntentLog:
     """All bootstraps of a ledger, of one node or many.
 
     `sink` hears of dangling intents, `clock` stamps events, `store` is any `EventStore`;
-    `IntentLog.open` takes the durable one.
+    `IntentLog.open` takes the durable one. What a person may decide about an intent stands in
+    `bootledger.replica.operator`.
     """
 
     def __init__(
@@ -45,7 +49,7 @@ class IntentLog:
     ) -> None:
         self.store = store
         self._sink = sink
-        self._clock = clock
+        self.clock = clock
 
     @classmethod
     def open(
@@ -82,6 +86,35 @@ class IntentLog:
         """Return which intent `node_id` resumes and from where, or why it resumes none."""
         return decide(check_node_id(node_id), self.list_unfinished(node_id))
 
+    def find(self, prefix: str) -> UUID:
+        """Return the intent, finished or not, whose id begins with `prefix`. Reads no history.
+
+        Raises `InvalidValue` if there is none, or if it could be several.
+        """
+        digits = prefix.replace("-", "").lower()
+        if not set(digits) <= set("0123456789abcdef") or len(digits) > _ID_DIGITS:
+            raise InvalidValue(f"{prefix!r:.80} is not the beginning of an intent's id")
+        heads = self.store.heads(UUID(digits.ljust(_ID_DIGITS, "0")))
+        alike = (head.intent_id for head in heads)
+        found = list(islice(takewhile(lambda it: it.hex.startswith(digits), alike), 2))
+        if not found:
+            raise InvalidValue(f"no intent of this ledger is called {prefix!r:.80}")
+        if len(found) > 1:
+            raise InvalidValue(
+                f"{prefix!r} could be {found[0]} or {found[1]}", hint="write more of the id"
+            )
+        return found[0]
+
+    def progress_of(self, intent_id: UUID) -> Progress:
+        """Return what is true of an intent, finished or not. Reads no history.
+
+        Raises `InvalidValue` if it was never begun.
+        """
+        head = self.store.head(intent_id)
+        if head is None:
+            raise InvalidValue(f"there is no intent {intent_id} in this ledger")
+        return decode_head(head)
+
     # --- Doing ------------------------------------------------------------------------------
 
     def begin(
@@ -93,6 +126,7 @@ class IntentLog:
         source_identity: str | None = None,
         timeline: int = FIRST_TIMELINE,
         last_generation: int = 0,
+        target: TargetRef | None = None,
         labels: dict[str, str] | None = None,
         on_exit: OnExit = "abort",
     ) -> BootstrapHandle:
@@ -105,14 +139,15 @@ class IntentLog:
         `ClosedByOperator` if an operator holds one of the node's intents.
         """
         event = Begin(
-            recorded_at_ms=self._clock(),
+            recorded_at_ms=self.clock(),
             node_id=node_id,
             source_lsn=source_lsn,
             target_lsn_hint=target_lsn_hint,
-            holder=self._me(),
+            holder=self.me(),
             source_identity=source_identity,
             timeline=timeline,
             last_generation=last_generation,
+            target=target,
             labels=labels or {},
         )
         intent_id = uuid_utils.compat.uuid7()
@@ -122,7 +157,7 @@ class IntentLog:
         except BaseException:
             claim.release()
             raise
-        return BootstrapHandle(self.store, self._clock, intent_id, progress, claim, on_exit)
+        return BootstrapHandle(self.store, self.clock, intent_id, progress, claim, on_exit)
 
     def _append_begin(self, intent_id: UUID, event: Begin) -> Progress:
         progress = advance(EMPTY, event)
@@ -135,7 +170,7 @@ class IntentLog:
                     hint="nothing of this node starts until a person resumes or aborts it",
                 )
             batch = [
-                supersede(other.intent_id, other.progress, self._clock(), by=intent_id)
+                supersede(other.intent_id, other.progress, self.clock(), by=intent_id)
                 for other in mine
                 if not other.progress.has_progress
             ]
@@ -165,50 +200,23 @@ class IntentLog:
         Raises `NodeBusy` if a live process bootstraps the node, `IntentConflict` if the intent
         changed since it was read or has ended, `GuardRefused` if it is held and no actor is named.
         """
-        me = self._me()
+        me = self.me()
         claim = self._claim(intent.node_id, intent.intent_id, me)
         try:
             progress = self._append_resume(intent, me, actor)
         except BaseException:
             claim.release()
             raise
-        return BootstrapHandle(self.store, self._clock, intent.intent_id, progress, claim, on_exit)
+        return BootstrapHandle(self.store, self.clock, intent.intent_id, progress, claim, on_exit)
 
     def _append_resume(self, intent: UnfinishedIntent, me: Holder, actor: str | None) -> Progress:
         progress = self._unchanged(intent)
         event = Resume(
-            recorded_at_ms=self._clock(), epoch=progress.epoch + 1, holder=me, actor=actor
+            recorded_at_ms=self.clock(), epoch=progress.epoch + 1, holder=me, actor=actor
         )
         after = advance(progress, event)
         self.store.append([Append(intent.intent_id, progress.version, event, encode_head(after))])
         return after
-
-    def abort(self, intent: UnfinishedIntent, *, actor: str, reason: str) -> None:
-        """End an intent on a person's word; if it runs, its owner stops at its next event.
-
-        Final and durable when this returns. Raises `IntentConflict` if it changed since it was
-        read, `GuardRefused` if it is being promoted.
-        """
-        self._decree(
-            intent,
-            Abort(recorded_at_ms=self._clock(), actor=actor, reason=reason, abort_kind="operator"),
-        )
-
-    def hold(self, intent: UnfinishedIntent, *, actor: str, cause: str) -> None:
-        """Suspend an intent on a person's word; if it runs, its owner stops at its next event.
-
-        Until a person resumes or aborts it, nothing of its node starts. Durable when this returns.
-        Raises `IntentConflict` if it changed since it was read.
-        """
-        self._decree(
-            intent,
-            Suspend(recorded_at_ms=self._clock(), cause=cause, cause_class="operator", actor=actor),
-        )
-
-    def _decree(self, intent: UnfinishedIntent, event: Abort | Suspend) -> None:
-        progress = self._unchanged(intent)
-        head = encode_head(advance(progress, event))
-        self.store.append([Append(intent.intent_id, progress.version, event, head)])
 
     def _unchanged(self, intent: UnfinishedIntent) -> Progress:
         head = self.store.head(intent.intent_id)
@@ -241,8 +249,9 @@ class IntentLog:
                 hint="wait for it, or stop that process",
             ) from held
 
-    def _me(self) -> Holder:
-        return Holder(socket.gethostname(), os.getpid(), self._clock())
+    def me(self) -> Holder:
+        """Return this process as a holder, as of now."""
+        return Holder(socket.gethostname(), os.getpid(), self.clock())
 
     # --- Leaving ----------------------------------------------------------------------------
 

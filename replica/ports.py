@@ -7,9 +7,16 @@ what happens next: `Unavailable` suspends the bootstrap and it goes on later, `S
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
+
+Pause: TypeAlias = Callable[[], None]
+"""Asked in between by whatever takes long; what it raises ends the work."""
+
+
+def go_on() -> None:
+    """Do nothing: nobody wants the work to end."""
 
 
 class SourceIdentity(NamedTuple):
@@ -51,11 +58,12 @@ class Source(Protocol):
     def last_lsn(self) -> int:
         """Return the LSN of the newest change, 0 before the first."""
 
-    def pin(self, intent_id: str, generation: int) -> Pin:
+    def pin(self, intent_id: str, generation: int, pause: Pause = go_on) -> Pin:
         """Publish a base backup for this intent and generation, or return the one that exists.
 
         When this returns, the backup is durable at the source and stays until `release`. The
-        source is free to share one backup between intents.
+        source is free to share one backup between intents. `pause` is called again and again while
+        it takes long, at least once a second if that can be; what it raises ends the call.
         """
 
     def read_manifest(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:

@@ -3,6 +3,7 @@
     TARGET/identity      whose it is: source, node, format
     TARGET/CURRENT       the name of the generation in service, or `none`
     TARGET/gen-0001/     a database; a promoted one is never renamed
+    TARGET/gen-0001/intent   for which intent it was made
     TARGET/owner.lock    held by the owner for its life
     TARGET/ledger/       the default place of the ledger; not touched here
 
@@ -12,13 +13,17 @@ Nobody writes, swaps or deletes here without the owner's lock. Readers need none
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
 
 from bootledger.clock import now_ms
-from bootledger.errors import InvalidValue, TargetBusy, WrongProcess
+from bootledger.errors import CorruptRecord, InvalidValue, TargetBusy, WrongProcess
 from bootledger.files import FileLock, Files, LockHeld, temporary_path, translated
 from bootledger.replica.identity import LEDGER_NAME, OWNER_LOCK_NAME, Identity, find_identity
 from bootledger.replica.readers import (
@@ -33,6 +38,8 @@ from bootledger.replica.readers import (
     open_current,
     parse_generation,
 )
+
+INTENT_NAME = "intent"
 
 __all__ = ["LEDGER_NAME", "Identity", "Target", "current_directory", "open_current"]
 
@@ -53,11 +60,20 @@ class Target:
         self._pid = os.getpid()
 
     @classmethod
-    def open(cls, path: Path, files: Files, *, source_database_id: str, node_id: str) -> Self:
+    def open(
+        cls,
+        path: Path,
+        files: Files,
+        *,
+        source_database_id: str,
+        node_id: str,
+        wait_s: float = 0.0,
+    ) -> Self:
         """Take the target at `path` into possession, making it if it is missing or empty.
 
         A relative path, `..` and links are followed once, here. When this returns, the identity is
         durable, and no other process owns the target until `close` or the death of this one.
+        `wait_s` is how long another owner is waited for.
 
         Raises `ForeignTarget` if it belongs to another source or node or is something else,
         `TargetBusy` if a live process owns it, `InvalidValue` if it is not a directory or has no
@@ -65,7 +81,10 @@ class Target:
         `UnknownFormat`. Nothing is created then.
         """
         wanted = Identity(
-            source_database_id=source_database_id, node_id=node_id, created_at_ms=now_ms()
+            source_database_id=source_database_id,
+            node_id=node_id,
+            target_id=str(uuid7()),
+            created_at_ms=now_ms(),
         )
         path = _resolved(path)
         # What is not ours is refused before there is even a lock file.
@@ -73,7 +92,7 @@ class Target:
             files.make_directory(path)
         lock = files.lock(path / OWNER_LOCK_NAME)
         try:
-            lock.acquire()
+            lock.acquire(wait_s=wait_s)
         except LockHeld as held:
             raise TargetBusy(
                 f"{path} is owned by {held.holder or 'another process'}",
@@ -113,12 +132,34 @@ class Target:
         """Return where a generation lives, whether it is there or not."""
         return self.path / generation_name(generation)
 
-    def create_generation(self, generation: int) -> Path:
-        """Make the directory of a generation if it is missing, and return it. Durable."""
+    def create_generation(self, generation: int, intent_id: UUID | None = None) -> Path:
+        """Make the directory of a generation if it is missing, and return it. Durable.
+
+        It belongs to `intent_id` from then on, if one is given.
+        """
         self._check_owned()
         directory = self.directory(generation)
         self._files.make_directory(directory)
+        if intent_id not in (None, self.made_for(generation)):
+            self._files.replace(directory / INTENT_NAME, f"{intent_id}\n".encode(), name="intent")
         return directory
+
+    def made_for(self, generation: int) -> UUID | None:
+        """Return the intent that a generation belongs to, None if it does not say.
+
+        Raises `CorruptRecord` if it says something that is no intent.
+        """
+        file = self.directory(generation) / INTENT_NAME
+        with translated(file), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            line = file.read_bytes()[:100].decode(errors="replace")
+            try:
+                return UUID(line.removesuffix("\n"))
+            except ValueError as error:
+                raise CorruptRecord(
+                    f"{file} says {line!r}, which is no intent",
+                    hint=f"remove {file.parent} if nobody needs it; it is made again",
+                ) from error
+        return None
 
     def promote(self, generation: int) -> None:
         """Put a generation into service: from here on CURRENT names it, durably.
@@ -149,6 +190,21 @@ class Target:
         kept = {self.current(), *keep}
         unused = [generation for generation in self.generations() if generation not in kept]
         return [generation for generation in unused if self.remove(generation)]
+
+    def remove_made_for(self, intent_id: UUID) -> tuple[list[int], list[int]]:
+        """Remove the generations that belong to an intent; return those removed, and those left.
+
+        Left is what is in service, and what a reader holds. Durable when this returns.
+        """
+        self._check_owned()
+        current = self.current()
+        removed: list[int] = []
+        left: list[int] = []
+        for generation in self.generations():
+            if self.made_for(generation) == intent_id:
+                gone = generation != current and self.remove(generation)
+                (removed if gone else left).append(generation)
+        return removed, left
 
     def remove(self, generation: int) -> bool:
         """Remove a generation unless a reader holds it; return whether it is gone, durably.

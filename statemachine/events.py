@@ -23,6 +23,7 @@ from bootledger.positions import (
     check_u64,
 )
 from bootledger.statemachine.ranges import Range, Ranges
+from bootledger.statemachine.target_ref import TargetRef
 
 OP_REPLICA_BOOTSTRAP = "replica_bootstrap"
 NAME_MAX_BYTES = 64
@@ -97,7 +98,8 @@ class Begin(_Event, frozen=True, kw_only=True, tag="begin"):
     `source_lsn` is the source's LSN at the start, `target_lsn_hint` the LSN at which it is expected
     to end (for people). `source_identity` is what every later start must find again; None where
     the caller vouches for the source itself. `last_generation` is the highest generation that the
-    target already holds: generations of this intent are numbered from there.
+    target already holds: generations of this intent are numbered from there. `target` says where
+    its artefacts are; None where only the caller knows.
     """
 
     node_id: str
@@ -107,6 +109,7 @@ class Begin(_Event, frozen=True, kw_only=True, tag="begin"):
     source_identity: str | None = None
     timeline: U64 = FIRST_TIMELINE
     last_generation: U64 = 0
+    target: TargetRef | None = None
     labels: dict[str, str] = {}
     op: str = OP_REPLICA_BOOTSTRAP
 
@@ -119,6 +122,8 @@ class Begin(_Event, frozen=True, kw_only=True, tag="begin"):
             optional=("source_identity",),
         )
         _check_is(self.holder, Holder, "holder")
+        if self.target is not None:
+            _check_is(self.target, TargetRef, "target")
         _check_is(self.labels, dict, "labels")
         for key, value in self.labels.items():
             check_text(key, "label name", max_bytes=NAME_MAX_BYTES)

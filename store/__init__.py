@@ -4,5 +4,6 @@
 - `codec`: one event as one checksummed frame
 - `memory`: the reference adapter
 - `lmdb`: the durable adapter
+- `archive`: frames of finished intents, compressed by the block
 - `contract`: checks that any adapter keeps the promise
 """

@@ -10,6 +10,8 @@ from bootledger.statemachine.events import Abort, Begin, Complete, Event, kind_o
 from bootledger.store.port import Append, Head, NodeExpectation
 
 PROJECTION_NAME_MAX_BYTES = 255
+LAST_KINDS = frozenset({kind_of(Complete), kind_of(Abort)})
+"""What the last event of an intent is called."""
 
 
 def admit(item: Append, head: Head | None, *, unfinished: bool) -> str:
@@ -54,6 +56,12 @@ def check_bounds(after_position: int, limit: int) -> None:
     """Raise `InvalidValue` unless both are u64."""
     check_u64(after_position, "after_position")
     check_u64(limit, "limit")
+
+
+def check_cutoff(after_position: int, before_ms: int) -> None:
+    """Raise `InvalidValue` unless both are u64."""
+    check_u64(after_position, "after_position")
+    check_u64(before_ms, "before_ms")
 
 
 def check_projection_name(name: str) -> None:

@@ -1,9 +1,10 @@
 """The durable adapter: one LMDB environment holds the ledger.
 
-Five databases: `log` (position → frame), `heads` (intent → its end), `unfinished` (node and intent,
-the index), `projections` (name → position and state), `meta`. An append writes log, heads and index
-in one transaction. One intent's history is a walk from its head along the positions that each frame
-keeps of the one before, so no index by intent is needed.
+Six databases: `log` (position → frame), `archive` (block → compressed frames that were moved out
+of the log), `heads` (intent → its end), `unfinished` (node and intent, the index), `projections`
+(name → position and state), `meta`. An append writes log, heads and index in one transaction. One
+intent's history is a walk from its head along the positions that each frame keeps of the one
+before, so no index by intent is needed.
 
 Beside the environment's own files the directory holds `owners/`, one lock file for each intent that
 a live process owns, and `reserve`, room that is given up when the disk is full, so that the word
@@ -31,18 +32,35 @@ from bootledger.environment import (
     creation_leftovers,
     write_lock,
 )
+from bootledger.environment_check import check_environment
 from bootledger.errors import OutOfSpace
 from bootledger.files import FileLock, Files, is_locked, translated
-from bootledger.store import records, tables
+from bootledger.residency import keep_residency_low
+from bootledger.shared_environment import DATA_NAME
+from bootledger.store import archive, blocks, compaction, records, tables, verification
 from bootledger.store.admission import (
     check_bounds,
+    check_cutoff,
     check_expectation,
     check_projection_name,
     projection_conflict,
 )
+from bootledger.store.blocks import BlockCache
 from bootledger.store.claims import claim_path, claims
 from bootledger.store.codec import encode_event
-from bootledger.store.port import Append, Head, NodeExpectation, Recorded, SavedProjection
+from bootledger.store.port import (
+    FIRST_ID,
+    LAST_ID,
+    Append,
+    Compacted,
+    Head,
+    NodeExpectation,
+    Positions,
+    Recorded,
+    SavedProjection,
+)
+from bootledger.store.verification import RecordCounts
+from bootledger.watch import Watch, watch_nothing
 
 RESERVE_BYTES = MIB
 _FILES = Files()
@@ -79,7 +97,13 @@ class LmdbEventStore:
         if create:
             create_environment(path, tables.DATABASES, tables.initialise, files, wait_s=wait_s)
         env = Environment.open(
-            path, tables.DATABASES, files, name="log", map_size_bytes=map_size_bytes, wait_s=wait_s
+            path,
+            tables.DATABASES,
+            files,
+            name="log",
+            added=(tables.ARCHIVE,),
+            map_size_bytes=map_size_bytes,
+            wait_s=wait_s,
         )
         try:
             env.read(tables.check_format)
@@ -121,16 +145,31 @@ class LmdbEventStore:
         heads = self._env.read(partial(tables.pending_heads, node_id=node_id))
         return sorted(heads, key=lambda head: head.intent_id)
 
+    def heads(self, first: UUID = FIRST_ID) -> Iterator[Head]:
+        """Yield the heads of all intents, by intent id; see the port."""
+        while found := self._env.read(partial(tables.heads, first=first)):
+            yield from found
+            last = found[-1].intent_id
+            if last == LAST_ID:
+                return
+            first = UUID(int=last.int + 1)
+
     def history(self, intent_id: UUID) -> Iterator[Recorded]:
         """Yield the intent's events, newest first, in bounded memory; see the port."""
         head = self.head(intent_id)
         if head is None:
             return
-        position, version = head.position, head.version
+        position, version, cache = head.position, head.version, BlockCache()
 
         while position:
             found, position = self._env.read(
-                partial(tables.walk_back, intent_id=intent_id, position=position, version=version)
+                partial(
+                    tables.walk_back,
+                    intent_id=intent_id,
+                    position=position,
+                    version=version,
+                    cache=cache,
+                )
             )
             version -= len(found)
             yield from found
@@ -139,22 +178,58 @@ class LmdbEventStore:
         """Return events after a position, oldest first; see the port."""
         check_bounds(after_position, limit)
         found: list[Recorded] = []
-        while len(found) < limit:
-            batch = self._env.read(
-                partial(
-                    tables.read,
-                    first=after_position + len(found) + 1,
-                    limit=min(limit - len(found), tables.READ_BATCH),
-                )
-            )
-            if not batch:
-                break
+        cache = BlockCache()
+        data = self._env.path / DATA_NAME
+
+        def work(txn: Transaction, db: Databases) -> list[Recorded]:
+            first = after_position + len(found) + 1
+            batch = tables.read(txn, db, first, min(limit - len(found), tables.READ_BATCH), cache)
+            if len(batch) == tables.READ_BATCH:  # somebody reads a lot
+                keep_residency_low(data)
+            return batch
+
+        while len(found) < limit and (batch := self._env.read(work)):
             found += batch
         return found
 
     def last_position(self) -> int:
         """Return the position of the newest event; see the port."""
         return self._env.read(tables.last_position)
+
+    def compact(self, after_position: int, before_ms: int) -> Compacted | None:
+        """Move what may be archived of the next block, durable when this returns; see the port."""
+        check_cutoff(after_position, before_ms)
+        return self._env.write(
+            partial(compaction.move_block, after_position=after_position, before_ms=before_ms)
+        )
+
+    def archived(self) -> Iterator[Positions]:
+        """Yield which positions lie in the archive; see the port."""
+        number: int | None = 0
+        waiting: list[Positions] = []
+        while number is not None:
+            found, number = self._env.read(partial(blocks.ranges, first=number))
+            waiting = archive.joined((*waiting, *found))
+            yield from waiting[:-1]
+            waiting = waiting[-1:]
+        yield from waiting
+
+    @staticmethod
+    def check_file(path: Path, *, files: Files = _FILES, wait_s: float = DEFAULT_WAIT_S) -> None:
+        """Check the structure of the file: the first layer of a verification, before any opening.
+
+        Writers wait meanwhile. Raises `CorruptRecord` for the first thing that is wrong,
+        `StoreBusy` if another process writes for longer than `wait_s`.
+        """
+        check_environment(path, files, wait_s=wait_s)
+
+    def check_records(self, watch: Watch = watch_nothing) -> RecordCounts:
+        """Check every record by itself and in its place: the second layer of a verification.
+
+        `watch` is told the position that was reached and the last one. Holds nothing open for long.
+        Raises `CorruptRecord` or `UnknownFormat` for the first that is not what it must be.
+        """
+        return verification.check_records(self._env, watch)
 
     def load_projection(self, name: str) -> SavedProjection | None:
         """Return what was saved under `name`; see the port."""

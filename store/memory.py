@@ -13,13 +13,27 @@ from bootledger.files import LockHeld
 from bootledger.store.admission import (
     admit,
     check_bounds,
+    check_cutoff,
     check_expectation,
     check_projection_name,
     ends,
     projection_conflict,
 )
+from bootledger.store.archive import joined
 from bootledger.store.codec import encode_event
-from bootledger.store.port import Append, Head, NodeExpectation, Recorded, SavedProjection
+from bootledger.store.port import (
+    FIRST_ID,
+    Append,
+    Compacted,
+    Head,
+    NodeExpectation,
+    Positions,
+    Recorded,
+    SavedProjection,
+)
+
+_STEP_EVENTS = 2
+"""How many events a step of a compaction looks at: few, so that tests take many steps."""
 
 
 class MemoryEventStore:
@@ -33,6 +47,7 @@ class MemoryEventStore:
         self._log: list[Recorded] = []
         self._heads: dict[UUID, Head] = {}
         self._unfinished: set[UUID] = set()
+        self._archived: set[int] = set()
         self._projections: dict[str, SavedProjection] = {}
         self._claims: dict[UUID, str] = {}
         self._closed = False
@@ -75,6 +90,13 @@ class MemoryEventStore:
             self._check_open()
             return self._pending(node_id)
 
+    def heads(self, first: UUID = FIRST_ID) -> Iterator[Head]:
+        """Yield the heads of all intents; see the port."""
+        with self._lock:
+            self._check_open()
+            heads = self._heads
+        return (heads[intent_id] for intent_id in sorted(heads) if intent_id >= first)
+
     def history(self, intent_id: UUID) -> Iterator[Recorded]:
         """Yield the intent's events, newest first; see the port."""
         with self._lock:
@@ -94,6 +116,31 @@ class MemoryEventStore:
         with self._lock:
             self._check_open()
             return len(self._log)
+
+    def compact(self, after_position: int, before_ms: int) -> Compacted | None:
+        """Note which of the next events are archived, and move nothing; see the port."""
+        check_cutoff(after_position, before_ms)
+        with self._lock:
+            self._check_open()
+            older = self._log[after_position:-1]
+            looked_at = [e for e in older if e.position not in self._archived][:_STEP_EVENTS]
+            if not looked_at:
+                return None
+            moved = {
+                event.position
+                for event in looked_at
+                if event.intent_id not in self._unfinished
+                and self._log[self._heads[event.intent_id].position - 1].event.recorded_at_ms
+                < before_ms
+            }
+            self._archived |= moved
+            return Compacted(looked_at[-1].position, len(moved), 0, 0)
+
+    def archived(self) -> Iterator[Positions]:
+        """Yield which positions are archived; see the port."""
+        with self._lock:
+            self._check_open()
+            return iter(joined(Positions(p, p) for p in sorted(self._archived)))
 
     def load_projection(self, name: str) -> SavedProjection | None:
         """Return what was saved under `name`; see the port."""

@@ -33,6 +33,11 @@ from uuid import UUID
 from bootledger.artefacts import Finding
 from bootledger.statemachine.events import Event
 
+FIRST_ID = UUID(int=0)
+"""No intent id comes before it."""
+LAST_ID = UUID(int=2**128 - 1)
+"""No intent id comes after it."""
+
 
 class Append(NamedTuple):
     """One event to append: `intent_id` must be at `expected_version` (0: it must not exist yet).
@@ -79,6 +84,25 @@ class SavedProjection(NamedTuple):
     state: bytes
 
 
+class Positions(NamedTuple):
+    """A run of positions, both ends included."""
+
+    first: int
+    last: int
+
+
+class Compacted(NamedTuple):
+    """What one step of a compaction did: everything up to `position` was looked at.
+
+    `events` were moved; the log got smaller by `log_bytes`, the archive larger by `archive_bytes`.
+    """
+
+    position: int
+    events: int
+    log_bytes: int
+    archive_bytes: int
+
+
 class Claim(Protocol):
     """A live process's hold on an intent. The operating system releases it at any kind of death."""
 
@@ -115,6 +139,13 @@ class EventStore(Protocol):
         Reads no history. Raises `CorruptRecord` if a record fails its checksum.
         """
 
+    def heads(self, first: UUID = FIRST_ID) -> Iterator[Head]:
+        """Yield the heads of all intents, finished ones too, by intent id, from `first` on.
+
+        In bounded memory, and holding nothing open: what is appended meanwhile may be seen or not.
+        Raises `CorruptRecord` if a record fails its checksum.
+        """
+
     def history(self, intent_id: UUID) -> Iterator[Recorded]:
         """Yield the intent's events, newest first, in bounded memory.
 
@@ -129,6 +160,24 @@ class EventStore(Protocol):
 
     def last_position(self) -> int:
         """Return the position of the newest event, 0 if there is none."""
+
+    def compact(self, after_position: int, before_ms: int) -> Compacted | None:
+        """Move what may be archived of the next events after a position; None if there are none.
+
+        An event may be archived if its intent is finished and the last event of that was recorded
+        before `before_ms`; except the newest event of all, so that the end of the log stays the end
+        of the ledger. One step is one transaction, which moves a bounded number of events, durably
+        and whole or not at all; the caller goes on after the `position` that it returns.
+
+        Nobody who reads can tell: `read`, `history` and heads answer as before. Raises
+        `CorruptRecord` before anything that is damaged is moved, and otherwise as `append` does.
+        """
+
+    def archived(self) -> Iterator[Positions]:
+        """Yield which positions lie in the archive, in order, as runs that do not touch.
+
+        Raises `CorruptRecord` if a record fails its checksum.
+        """
 
     def load_projection(self, name: str) -> SavedProjection | None:
         """Return what was saved under `name`, or None."""

@@ -14,6 +14,7 @@ from bootledger.store.port import Head, SavedProjection
 
 _U64 = struct.Struct(">Q")
 _HEAD = struct.Struct(">QQB")
+_ID_BYTES = 16
 
 
 def encode_number(key: bytes, number: int) -> bytes:
@@ -41,6 +42,8 @@ def encode_head(head: Head) -> bytes:
 
 def decode_head(key: bytes, record: bytes) -> Head:
     """Return the head in a record found under `key`. Raises `CorruptRecord` if it is damaged."""
+    if len(key) != _ID_BYTES:
+        raise CorruptRecord(f"{key!r} cannot be the id of an intent")
     intent_id = UUID(bytes=key)
     what = f"the head of intent {intent_id}"
     body = unseal(key, record, what)

@@ -32,7 +32,15 @@ from bootledger.store import records, tables
 from bootledger.store.contract import CHECKS, check_event_store
 from bootledger.store.lmdb import RESERVE_BYTES, LmdbEventStore
 from bootledger.store.memory import MemoryEventStore
-from bootledger.store.port import Append, EventStore, Head, NodeExpectation, Recorded
+from bootledger.store.port import (
+    FIRST_ID,
+    Append,
+    Compacted,
+    EventStore,
+    Head,
+    NodeExpectation,
+    Recorded,
+)
 
 A, B, C = (UUID(int=number) for number in (10, 11, 12))
 
@@ -209,6 +217,91 @@ class Races(MemoryEventStore):
         return super().append(batch, expect=expect)
 
 
+class ArchivesTheUnfinished(MemoryEventStore):
+    """Asks only how old it is."""
+
+    def compact(self, after_position: int, before_ms: int) -> Compacted | None:
+        """Take every intent for a finished one."""
+        self._unfinished, unfinished = set(), self._unfinished
+        try:
+            return super().compact(after_position, before_ms)
+        finally:
+            self._unfinished = unfinished
+
+
+class ArchivesByTheEvent(MemoryEventStore):
+    """Asks how old the event is, and not how old the end of its intent."""
+
+    def compact(self, after_position: int, before_ms: int) -> Compacted | None:
+        """Move old events of young intents too."""
+        rest = self._log[after_position:-1]
+        if not rest:
+            return None
+        old = {
+            event.position
+            for event in rest
+            if event.intent_id not in self._unfinished and event.event.recorded_at_ms < before_ms
+        }
+        new, self._archived = old - self._archived, self._archived | old
+        return Compacted(rest[-1].position, len(new), 0, 0)
+
+
+class LosesWhatItArchives(MemoryEventStore):
+    """Compressed beyond recognition."""
+
+    def read(self, after_position: int, limit: int) -> Sequence[Recorded]:
+        """Return what is not archived."""
+        return [e for e in super().read(after_position, limit) if e.position not in self._archived]
+
+
+class ForgetsArchivedHistories(MemoryEventStore):
+    """Walks back through the log alone."""
+
+    def history(self, intent_id: UUID) -> Iterator[Recorded]:
+        """Yield what is not archived."""
+        return (e for e in super().history(intent_id) if e.position not in self._archived)
+
+
+class ArchivesTheNewest(MemoryEventStore):
+    """Loses the end of the log."""
+
+    def compact(self, after_position: int, before_ms: int) -> Compacted | None:
+        """Compact as if there were one more event."""
+        self._log.append(self._log[-1]._replace(position=0))
+        try:
+            return super().compact(after_position, before_ms)
+        finally:
+            self._log.pop()
+
+
+class ArchivesAgain(MemoryEventStore):
+    """Counts what was moved before."""
+
+    def compact(self, after_position: int, before_ms: int) -> Compacted | None:
+        """Forget what is archived."""
+        before, self._archived = self._archived, set()
+        step = super().compact(after_position, before_ms)
+        self._archived |= before
+        return step
+
+
+class CompactsFromTheStart(MemoryEventStore):
+    """Does not listen."""
+
+    def compact(self, after_position: int, before_ms: int) -> Compacted | None:
+        """Begin with the first event, whatever was asked."""
+        super().compact(0, before_ms)
+        return super().compact(after_position, before_ms)
+
+
+class ForgetsFinishedHeads(MemoryEventStore):
+    """Knows the heads of what is unfinished."""
+
+    def heads(self, first: UUID = FIRST_ID) -> Iterator[Head]:
+        """Yield too few."""
+        return (head for head in super().heads(first) if head.intent_id in self._unfinished)
+
+
 @pytest.mark.parametrize(
     ("broken", "check"),
     [
@@ -222,6 +315,14 @@ class Races(MemoryEventStore):
         (SavesProjectionsBlindly, "a_projection_is_saved_against_its_position"),
         (ClaimsTwice, "a_claim_keeps_others_out"),
         (Races, "of_racing_writers_one_wins"),
+        (ArchivesTheUnfinished, "compaction_moves_what_is_over"),
+        (ArchivesByTheEvent, "compaction_moves_what_is_over"),
+        (LosesWhatItArchives, "nobody_can_tell"),
+        (ForgetsArchivedHistories, "nobody_can_tell"),
+        (ArchivesTheNewest, "the_newest_event_stays"),
+        (ArchivesAgain, "compacting_again_moves_nothing"),
+        (CompactsFromTheStart, "compaction_goes_on_after_a_position"),
+        (ForgetsFinishedHeads, "heads_are_all_there_in_order"),
     ],
 )
 def test_the_contract_catches_a_broken_store(broken: Callable[[], EventStore], check: str) -> None:
@@ -524,7 +625,9 @@ while True:
     for _ in range(20):
         acknowledged = int(processes.wait_for_line(writer))
     writer.kill()
-    out, _ = writer.communicate(timeout=60)
+    assert writer.stdout is not None
+    out = writer.stdout.read()  # what `communicate` would miss: lines that were read ahead
+    writer.communicate(timeout=60)
     acknowledged = int(out.split()[-1]) if out.split() else acknowledged
     store = LmdbEventStore.open(ledger, create=False)
     head = store.head(A)

@@ -26,6 +26,7 @@ from bootledger.projections.heads import encode_head
 from bootledger.projections.resume import NotResumable, Why
 from bootledger.replica.handle import BootstrapHandle
 from bootledger.replica.intent_log import IntentLog
+from bootledger.replica.operator import Operator
 from bootledger.statemachine.events import Abort, CauseClass, Event, Suspend
 from bootledger.statemachine.fold import advance
 from bootledger.statemachine.progress import State
@@ -285,7 +286,7 @@ def test_only_a_named_person_resumes_what_is_held() -> None:
     log = new_log()
     handle = log.begin("n", 0, 9)
     handle.close()
-    log.hold(log.list_unfinished("n")[0], actor="ada", cause="upgrade")
+    Operator(log, "ada").hold(handle.intent_id, reason="upgrade")
     (intent,) = log.list_unfinished("n")
     with pytest.raises(GuardRefused, match="held by ada"):
         log.resume_unfinished(intent)
@@ -310,7 +311,7 @@ def test_a_hold_keeps_the_whole_node_from_starting() -> None:
     log = new_log()
     log.begin("n", 0, 9).close()
     (intent,) = log.list_unfinished("n")
-    log.hold(intent, actor="ada", cause="disk swap")
+    Operator(log, "ada").hold(intent.intent_id, reason="disk swap")
     decision = log.decide("n")
     assert isinstance(decision, NotResumable)
     assert decision.why is Why.HELD
@@ -327,24 +328,10 @@ def test_completing_spares_what_was_held_meanwhile() -> None:
     old.close()
     (older,) = log.list_unfinished("n")
     handle = log.begin("n", 0, 9)
-    log.hold(older, actor="ada", cause="evidence")
+    Operator(log, "ada").hold(older.intent_id, reason="evidence")
     handle.complete(1, 1)
     (left,) = log.list_unfinished("n")
     assert left.intent_id == older.intent_id
-
-
-def test_an_operators_abort_is_final_and_based_on_what_was_read() -> None:
-    """Aborting what has changed since it was read is a conflict; otherwise it is over."""
-    log = new_log()
-    handle = log.begin("n", 0, 9)
-    (stale,) = log.list_unfinished("n")
-    handle.checkpoint(5, 1)
-    handle.close()
-    with pytest.raises(IntentConflict, match="has changed"):
-        log.abort(stale, actor="ada", reason="wrong disk")
-    (fresh,) = log.list_unfinished("n")
-    log.abort(fresh, actor="ada", reason="wrong disk")
-    assert log.list_unfinished("n") == []
 
 
 def test_dropping_damage_goes_on_under_the_next_epoch() -> None:

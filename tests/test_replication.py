@@ -34,6 +34,7 @@ from bootledger.files import Files
 from bootledger.replica.database import Database
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.observer import Observer
+from bootledger.replica.operator import Operator
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import LEDGER_NAME
 from bootledger.statemachine import plan
@@ -297,8 +298,7 @@ def test_with_several_that_could_go_on_nothing_starts_and_no_candidate_is_remove
     assert (tmp_path / "replica" / "gen-0001" / "data.mdb").exists()
 
     with open_log(tmp_path / "replica") as log:
-        (extra,) = (i for i in log.list_unfinished() if i.intent_id == second.intent_id)
-        log.abort(extra, actor="ada", reason="begun by mistake")
+        Operator(log, "ada").abort(second.intent_id, reason="begun by mistake")
     outcome = replicate(tmp_path / "primary", tmp_path / "replica")
     assert outcome.intent_id == str(first.intent_id)
     assert_equal(tmp_path / "primary", tmp_path / "replica")
@@ -383,7 +383,7 @@ def test_what_an_operator_holds_is_not_started(tmp_path: Path) -> None:
         replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
     with open_log(tmp_path / "replica") as log:
         (intent,) = log.list_unfinished()
-        log.hold(intent, actor="ada", cause="disk swap")
+        Operator(log, "ada").hold(intent.intent_id, reason="disk swap")
     with pytest.raises(ClosedByOperator, match="ada: disk swap"):
         replicate(tmp_path / "primary", tmp_path / "replica")
 

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import lmdb
 import mount_namespace
@@ -76,12 +77,15 @@ def test_a_missing_target_is_made_with_nothing_in_service(place: Path) -> None:
         assert target.current() is None
         assert target.generations() == []
         created_at_ms = target.identity.created_at_ms
+        target_id = target.identity.target_id
     assert json.loads((place / "target" / "identity").read_bytes()) == {
         "format": 1,
         "source_database_id": SOURCE,
         "node_id": "node-1",
+        "target_id": target_id,
         "created_at_ms": created_at_ms,
     }
+    assert UUID(target_id)
     assert (place / "target" / "CURRENT").read_bytes() == b"none\n"
 
 
@@ -137,6 +141,9 @@ def test_a_target_whose_identity_was_removed_is_refused(place: Path) -> None:
         _open(place / "target")
 
 
+IDS = b'"source_database_id": "s", "target_id": "t"'
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -147,11 +154,12 @@ def test_a_target_whose_identity_was_removed_is_refused(place: Path) -> None:
         b"[]",
         b"{}",
         b'{"format": "1"}',
-        b'{"format": 0, "source_database_id": "s", "node_id": "n", "created_at_ms": 1}',
-        b'{"format": 1, "source_database_id": "s", "node_id": "n"}',
-        b'{"format": 1, "source_database_id": "s", "node_id": "", "created_at_ms": 1}',
-        b'{"format": 1, "source_database_id": "s", "node_id": "n", "created_at_ms": -1}',
-        b'{"format": 1, "source_database_id": "s", "node_id": "n", "created_at_ms": 1, "more": 1}',
+        b'{"format": 0, "node_id": "n", %s, "created_at_ms": 1}' % IDS,
+        b'{"format": 1, "source_database_id": "s", "node_id": "n", "created_at_ms": 1}',
+        b'{"format": 1, "node_id": "n", %s}' % IDS,
+        b'{"format": 1, "node_id": "", %s, "created_at_ms": 1}' % IDS,
+        b'{"format": 1, "node_id": "n", %s, "created_at_ms": -1}' % IDS,
+        b'{"format": 1, "node_id": "n", %s, "created_at_ms": 1, "more": 1}' % IDS,
     ],
 )
 def test_an_identity_that_cannot_be_read_is_corrupt(place: Path, record: bytes) -> None:

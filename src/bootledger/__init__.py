@@ -24,6 +24,7 @@ from bootledger.replica.handle import BootstrapHandle
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.loop import Outcome, Replication
 from bootledger.replica.observer import Observer
+from bootledger.replica.operator import Operator, Ruling
 from bootledger.replica.settings import Settings
 from bootledger.statemachine.progress import Progress, State
 
@@ -35,6 +36,7 @@ __all__ = [
     "IntentLog",
     "NotResumable",
     "Observer",
+    "Operator",
     "OperatorEvent",
     "Outcome",
     "Progress",
@@ -43,6 +45,7 @@ __all__ = [
     "Replication",
     "Resumable",
     "ResumePoint",
+    "Ruling",
     "Settings",
     "State",
     "Unavailable",

@@ -93,10 +93,14 @@ class Environment:
         files: Files,
         *,
         name: str,
+        added: tuple[str, ...] = (),
         map_size_bytes: int = DEFAULT_MAP_SIZE_BYTES,
         wait_s: float = DEFAULT_WAIT_S,
     ) -> Self:
         """Open an existing environment, or join the one that this process has open already.
+
+        Those of the `databases` that are named in `added` are made, empty, if they are missing: an
+        older version did not know them.
 
         The map grows by itself: `map_size_bytes` only says where it starts. `wait_s` is how long a
         write waits for other writers. Slots of readers that died are cleared.
@@ -106,7 +110,9 @@ class Environment:
         where LMDB may not write (readers too need its lock file).
         """
         path = Path(os.path.realpath(path))
-        shared = join(path, databases, files, map_size_bytes=map_size_bytes, wait_s=wait_s)
+        shared = join(
+            path, databases, files, added=added, map_size_bytes=map_size_bytes, wait_s=wait_s
+        )
         return cls(shared, files, name, wait_s)
 
     @property
@@ -192,16 +198,16 @@ class Environment:
         finally:
             shared.writing.release()
 
-    def copy(self, directory: Path) -> None:
+    def copy(self, directory: Path, pause: Callable[[], None] = lambda: None) -> None:
         """Write a consistent copy as `directory/data.mdb`, while writers go on.
 
         Streamed: memory does not grow with the database. Durable when this returns, except for the
-        name of `directory` itself.
+        name of `directory` itself. `pause` is called again and again; what it raises ends the copy.
         """
         shared = self._joined()
         self._files.point(f"{self._name}.copying")
         with shared.inside() as (env, _), sorted_errors(self.path), translated(directory):
-            copy_file(env, self.path / DATA_NAME, directory / DATA_NAME)
+            copy_file(env, self.path / DATA_NAME, directory / DATA_NAME, pause)
         self._files.sync_directory(directory)
 
     def close(self) -> None:
@@ -219,6 +225,7 @@ class Environment:
                 self.path,
                 self._shared.databases,
                 self._files,
+                added=self._shared.added,
                 map_size_bytes=self._shared.map_size_bytes,
                 wait_s=self._wait_s,
             )

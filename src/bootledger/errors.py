@@ -69,6 +69,10 @@ class SourceChanged(Refused):
     """The source is not the database that this bootstrap began with."""
 
 
+class TargetChanged(Refused):
+    """The target is not the one that this bootstrap began with."""
+
+
 class WrongProcess(Refused):
     """A handle was carried across a fork; LMDB forbids that. Open it again in the child."""
 
@@ -77,7 +81,14 @@ class WrongProcess(Refused):
 
 
 class Corrupted(BootledgerError):
-    """Bytes are not what they claim to be. Nothing was skipped, guessed or repaired."""
+    """Bytes are not what they claim to be. Nothing was skipped, guessed or repaired.
+
+    `position` is the event of a ledger that it is about, None if it is not about one.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", position: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.position = position
 
 
 class CorruptRecord(Corrupted):

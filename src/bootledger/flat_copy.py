@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from bootledger.residency import keep_residency_low
 _PIECE_BYTES = 2**20
 
 
-def copy_file(env: lmdb.Environment, source: Path, target: Path) -> None:
+def copy_file(env: lmdb.Environment, source: Path, target: Path, pause: Callable[[], None]) -> None:
     """Write the file of `env`, which is `source`, as it is now, to the new file `target`.
 
-    Durable when this returns, except for the name. May be interrupted; whatever stops it leaves
-    `target` behind. Raises `OSError` where writing fails, `lmdb.Error` where reading does.
+    Durable when this returns, except for the name. `pause` is called before each piece; what it
+    raises ends the copy. Whatever stops it leaves `target` behind. Raises `OSError` where writing
+    fails, `lmdb.Error` where reading does.
 
     LMDB copies in the order of the pages, free ones included. In the order of the keys (compact) it
     would jump about, and as one touched byte maps up to two megabytes of page cache, most of the
@@ -40,6 +42,7 @@ def copy_file(env: lmdb.Environment, source: Path, target: Path) -> None:
         produced = pool.submit(produce)
         try:
             while piece := os.read(reading, _PIECE_BYTES):
+                pause()
                 rest = memoryview(piece)
                 while rest:
                     rest = rest[file.write(rest) :]

@@ -51,9 +51,12 @@ class _ThisThread(threading.local):
 class SharedEnvironment:
     """What all handles of one file share. Made by `join`."""
 
-    def __init__(self, path: Path, databases: tuple[str, ...], map_size_bytes: int) -> None:
+    def __init__(
+        self, path: Path, databases: tuple[str, ...], added: tuple[str, ...], map_size_bytes: int
+    ) -> None:
         self.path = path
         self.databases = databases
+        self.added = added
         self.map_size_bytes = map_size_bytes
         self.pid = os.getpid()
         self.handles = 0
@@ -96,6 +99,9 @@ class SharedEnvironment:
             except lmdb.MapResizedError:  # another process grew it between the two calls
                 env.set_mapsize(0)
                 db = self._find_databases(env)
+            except lmdb.MapFullError:  # there was no room for the one that is added
+                env.set_mapsize(2 * env.info()["map_size"])
+                db = self._find_databases(env)
             self.opened = Opened(env, db)
             undo.pop_all()
         return self.opened
@@ -113,7 +119,9 @@ class SharedEnvironment:
                 os.truncate(data, needed_bytes)
 
     def _find_databases(self, env: lmdb.Environment) -> Databases:
-        return {name: env.open_db(name.encode(), create=False) for name in self.databases}
+        return {
+            name: env.open_db(name.encode(), create=name in self.added) for name in self.databases
+        }
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[Opened]:
@@ -198,10 +206,13 @@ def join(
     databases: tuple[str, ...],
     files: Files,
     *,
+    added: tuple[str, ...],
     map_size_bytes: int,
     wait_s: float,
 ) -> SharedEnvironment:
     """Return the environment of `path` in this process, opened if it was not; one handle more.
+
+    Those of the `databases` that are `added` are made if they are missing.
 
     Raises `InvalidValue` if nothing is there or it is open with other databases, `CorruptRecord`
     if it is not an environment of these databases, `StoreBusy` if another process writes for longer
@@ -221,7 +232,7 @@ def join(
                 shared.opened.env.close()
             shared = None
         if shared is None:
-            shared = SharedEnvironment(path, databases, map_size_bytes)
+            shared = SharedEnvironment(path, databases, added, map_size_bytes)
             with write_lock(path, files, wait_s):
                 shared.open()
             _shared[key] = shared

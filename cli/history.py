@@ -1,0 +1,117 @@
+"""`bootledger history` and `bootledger resume-point`: one intent's events, one node's next step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.table import Column, Table
+
+from bootledger.cli.base import Json, LedgerPath, app, open_ledger
+from bootledger.cli.errors import told_to_people
+from bootledger.cli.moments import At, moment, when
+from bootledger.cli.tables import console
+from bootledger.cli.watching import write_json
+from bootledger.positions import check_node_id
+from bootledger.projections.as_of import as_of
+from bootledger.projections.find import find_intent
+from bootledger.projections.resume import Decision, Resumable, ResumePoint, decide
+from bootledger.projections.timeline import says
+from bootledger.statemachine.events import kind_of
+from bootledger.store.port import Recorded
+
+
+@app.command()
+def history(
+    path: LedgerPath,
+    intent: Annotated[str, typer.Argument(help="An intent's id, or the beginning of it.")],
+    *,
+    at: At = None,
+    json: Json = False,
+) -> None:
+    """Show every event of one intent, oldest first, archived ones too."""
+    with told_to_people(), open_ledger(path) as log:
+        intent_id = find_intent(log.store, intent)
+        end = moment(log.store, at).position if at else log.store.last_position()
+        events = [event for event in log.store.history(intent_id) if event.position <= end][::-1]
+    if json:
+        write_json({"intent_id": intent_id, "events": [_as_dict(event) for event in events]})
+    else:
+        console().print(f"intent {intent_id}", _table(events))
+
+
+def _as_dict(recorded: Recorded) -> dict[str, object]:
+    return {
+        "version": recorded.version,
+        "position": recorded.position,
+        "recorded_at_ms": recorded.event.recorded_at_ms,
+        "event": recorded.event,
+        "says": says(recorded.event),
+    }
+
+
+def _table(events: Sequence[Recorded]) -> Table:
+    names = ("version", "position", "time", "event", "what it says")
+    table = Table(*(Column(name, overflow="fold") for name in names))
+    for recorded in events:
+        table.add_row(
+            str(recorded.version),
+            str(recorded.position),
+            when(recorded.event.recorded_at_ms),
+            kind_of(recorded.event),
+            says(recorded.event),
+        )
+    return table
+
+
+@app.command()
+def resume_point(
+    path: LedgerPath,
+    *,
+    node: Annotated[str, typer.Option(help="The replica's node id.")],
+    at: At = None,
+    json: Json = False,
+) -> None:
+    """Show where the next start of a node goes on, or why it does not."""
+    with told_to_people(), open_ledger(path) as log:
+        if at:
+            then = moment(log.store, at)
+            decision = decide(check_node_id(node), as_of(log.store, then.position).unfinished)
+            heading = f"{then}, if no owner was alive: "
+        else:
+            decision, heading = log.decide(node), ""
+    if json:
+        write_json(_decision_as_dict(node, decision))
+    elif isinstance(decision, Resumable):
+        console().print(f"{heading}it resumes intent {decision.point.intent_id}", _where(decision))
+    else:
+        console().print(f"{heading}it resumes nothing: {decision.reason}")
+
+
+def _decision_as_dict(node: str, decision: Decision) -> dict[str, object]:
+    if isinstance(decision, Resumable):
+        return {"node_id": node, "resumes": True, "why": None, "point": decision.point}
+    return {
+        "node_id": node,
+        "resumes": False,
+        "why": decision.why.value,
+        "reason": decision.reason,
+        "point": None,
+    }
+
+
+def _where(decision: Resumable) -> Table:
+    point: ResumePoint = decision.point
+    lines = {
+        "phase": point.phase,
+        "LSN": "none applied" if point.last_applied_lsn is None else str(point.last_applied_lsn),
+        "snapshot": point.snapshot_token or "none",
+        "from byte": str(point.snapshot_offset),
+        "version": str(point.version),
+        "epoch": str(point.epoch),
+    }
+    table = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
+    for name, value in lines.items():
+        table.add_row(name, value)
+    return table
