@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--policy-examples",
         type=int,
-        default=100,
+        default=40,
         help="how many random histories the policy is compared with its model on",
     )
     parser.addoption(
