@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many random histories the policy is compared with its model on",
     )
     parser.addoption(
-        "--fight-s", type=float, default=8.0, help="how many seconds processes fight for a target"
+        "--fight-s", type=float, default=4.0, help="how many seconds a fight for a target lasts"
     )
 
 
