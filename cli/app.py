@@ -73,7 +73,6 @@ def replicate(
                     lag_changes=lag,
                     verify_staged=verify_staged,
                     stop=stop,
-                    interruptible=stop.interruptible,
                 ),
                 observer=observer,
                 sink=telling(node),

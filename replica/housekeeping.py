@@ -21,15 +21,31 @@ from bootledger.replica.readers import (
     parse_generation,
 )
 from bootledger.replica.target import Target
+from bootledger.statemachine.events import Abort
 
 
-def needed_generations(log: IntentLog, node_id: str) -> dict[int, str]:
-    """Return the generations that an unfinished intent of this node may go on with, and why."""
-    return {
-        intent.progress.snapshot.generation: f"intent {intent.intent_id} may go on with it"
-        for intent in log.list_unfinished(node_id)
-        if intent.progress.snapshot is not None
+def needed_generations(log: IntentLog, target: Target, node_id: str) -> dict[int, str]:
+    """Return the generations that must stay, and why.
+
+    An unfinished intent of this node may go on with them, or one of any node was aborted with the
+    word to keep what it had. Raises `CorruptRecord` if one does not say for whom it was made.
+    """
+    needed = {
+        generation: f"intent {intent_id} was aborted and its artefacts kept: `discard` ends that"
+        for generation in target.generations()
+        if (intent_id := target.made_for(generation)) and _keeps(log, intent_id)
     }
+    for intent in log.list_unfinished(node_id):
+        if intent.progress.snapshot is not None:
+            why = f"intent {intent.intent_id} may go on with it"
+            needed[intent.progress.snapshot.generation] = why
+    return needed
+
+
+def _keeps(log: IntentLog, intent_id: UUID) -> bool:
+    head = log.store.head(intent_id)
+    end = decode_head(head).end if head else None
+    return isinstance(end, Abort) and end.keep_artifacts
 
 
 def why_needed(log: IntentLog, intent_id: str) -> str | None:

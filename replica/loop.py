@@ -6,6 +6,7 @@ repeated, and a start after a crash is a start like any other.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 
 from bootledger.errors import ClosedByOperator, NodeBusy, SourceChanged, Undecided
@@ -20,6 +21,7 @@ from bootledger.replica.ports import OpenApplier, Source
 from bootledger.replica.settings import Settings
 from bootledger.replica.steps import Steps
 from bootledger.replica.target import Target
+from bootledger.replica.whereabouts import check_target, ref_of
 from bootledger.statemachine.plan import next_step
 from bootledger.statemachine.progress import State, known
 
@@ -76,6 +78,7 @@ class Replication:
             files or Files(),
             self._settings,
             self._observer,
+            kept=self._needed,
         )
 
     def run(self) -> Outcome:
@@ -100,7 +103,7 @@ class Replication:
         """Take up one intent and bring it to its end; say whether it was already promoting."""
         with self._take_up() as handle:
             was_promoting = handle.progress.phase is State.PROMOTING
-            self._target.remove_unused(keep=needed_generations(self._log, self._node_id))
+            self._target.remove_unused(keep=self._needed())
             if self._settings.verify_staged:
                 self._steps.verify_staged(handle)
             while handle.progress.unfinished:
@@ -108,7 +111,7 @@ class Replication:
                 step = next_step(handle.progress)
                 self._observer.on_step(step, handle.progress)
                 self._steps.do(step, handle)
-        self._target.remove_unused(keep=needed_generations(self._log, self._node_id))
+        self._target.remove_unused(keep=self._needed())
         outcome = Outcome(
             intent_id=str(handle.intent_id),
             applied_lsn=known(handle.progress.applied_lsn, "the applied LSN"),
@@ -117,6 +120,9 @@ class Replication:
             epochs=handle.progress.epoch,
         )
         return outcome, was_promoting
+
+    def _needed(self) -> Collection[int]:
+        return needed_generations(self._log, self._target, self._node_id)
 
     def _take_up(self) -> BootstrapHandle:
         self._log.scan_and_report()
@@ -134,16 +140,20 @@ class Replication:
             case NotResumable(why=Why.RUNNING):
                 raise NodeBusy(decision.reason, hint="wait for it, or stop that process")
             case NotResumable(why=Why.HELD):
-                raise ClosedByOperator(decision.reason, hint="it waits until a person resumes it")
+                raise ClosedByOperator(
+                    decision.reason, hint="bootledger release LEDGER INTENT ends the hold"
+                )
             case NotResumable(why=Why.SEVERAL_WITH_PROGRESS):
                 ids = ", ".join(map(str, decision.intents))
                 raise Undecided(
-                    decision.reason, hint=f"abort all but one of {ids} (`IntentLog.abort`)"
+                    decision.reason, hint=f"bootledger adopt LEDGER INTENT, with one of {ids}"
                 )
             case _:
                 raise AssertionError(f"an answer without a consequence: {decision}")
 
     def _begin(self) -> BootstrapHandle:
+        for intent in self._log.list_unfinished(self._node_id):
+            self._check_target(intent)
         source_lsn = self._source.last_lsn()
         return self._log.begin(
             self._node_id,
@@ -152,6 +162,7 @@ class Replication:
             source_identity=self._identity.database_id,
             timeline=self._identity.timeline,
             last_generation=max(self._target.generations(), default=0),
+            target=ref_of(self._target),
             on_exit="suspend",
         )
 
@@ -161,6 +172,12 @@ class Replication:
             raise SourceChanged(
                 f"intent {intent.intent_id} began with source {begun_with}, "
                 f"this source is {self._identity.database_id}",
-                hint="name the right source, or abort the intent (`IntentLog.abort`)",
+                hint=f"name the right source, or give it up: bootledger abort LEDGER "
+                f"{intent.intent_id} --reason WHY",
             )
+        self._check_target(intent)
         return self._log.resume_unfinished(intent, on_exit="suspend")
+
+    def _check_target(self, intent: UnfinishedIntent) -> None:
+        begin = known(intent.progress.begin, "how it began")
+        check_target(intent.intent_id, begin, self._target)

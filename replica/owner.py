@@ -7,6 +7,7 @@ else wrote in the meantime it reads again, and goes on only if epoch and holder 
 
 from __future__ import annotations
 
+import time
 from uuid import UUID
 
 from bootledger.clock import Clock
@@ -26,6 +27,9 @@ from bootledger.statemachine.live import LiveIntent
 from bootledger.statemachine.progress import FINAL, Progress, State, known
 from bootledger.statemachine.ranges import Ranges
 from bootledger.store.port import Append, Claim, EventStore
+
+LOOK_EVERY_S = 0.5
+"""How long an owner may not know that its intent was taken away, while it does not write."""
 
 
 class IntentOwner:
@@ -51,6 +55,7 @@ class IntentOwner:
         self._live = LiveIntent(progress)
         self._epoch = progress.epoch
         self._holder = progress.holder
+        self._look_again_s = 0.0
 
     @property
     def progress(self) -> Progress:
@@ -66,6 +71,21 @@ class IntentOwner:
     def closed(self) -> bool:
         """Whether this handle has let go of the intent."""
         return self._claim is None
+
+    def check_owned(self, *, now: bool = False) -> None:
+        """Raise `Fenced` or `ClosedByOperator` if the intent is not this owner's any more.
+
+        For the midst of long work: it reads the intent's head, and that at most every
+        `LOOK_EVERY_S` unless it must be known `now`; in between it costs nothing.
+        """
+        if self._claim is None:
+            raise Refused(f"this handle has let go of intent {self.intent_id}")
+        if not now and time.monotonic() < self._look_again_s:
+            return
+        self._look_again_s = time.monotonic() + LOOK_EVERY_S
+        head = self._store.head(self.intent_id)
+        if head is None or head.version != self.progress.version:
+            self._refold()
 
     def record(self, event: Event) -> None:
         """Record any event: check it, make it durable, move.

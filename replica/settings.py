@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from bootledger.clock import Clock, now_ms
@@ -25,13 +24,11 @@ class Settings:
     up when it has everything that the source had when the log phase began and lags by at most
     `lag_changes`. Before a copy is restored, every byte of it is read again in any case;
     `verify_staged` does so at the start too, so that damage is known early.
-    `stop` is asked between steps; what it returns is recorded as the cause. `interruptible` is
-    entered around what takes long and cannot ask: the publication of a base backup.
+    `stop` is asked between steps and within long ones; what it returns is recorded as the cause.
     """
 
     batch_changes: int = DEFAULT_BATCH_CHANGES
     lag_changes: int = DEFAULT_LAG_CHANGES
     verify_staged: bool = False
     stop: Callable[[], str | None] = never
-    interruptible: Callable[[], AbstractContextManager[None]] = nullcontext
     clock: Clock = now_ms

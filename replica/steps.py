@@ -6,7 +6,7 @@ licenses. Every step may be done again: after a crash between work and event, it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from typing import assert_never
 
@@ -45,7 +45,10 @@ class Steps:
         files: Files,
         settings: Settings,
         observer: Observer,
+        *,
+        kept: Callable[[], Collection[int]],
     ) -> None:
+        self._kept = kept
         self._source = source
         self._target = target
         self._open_applier = open_applier
@@ -55,7 +58,11 @@ class Steps:
         self._identity = identity
 
     def check_stop(self, handle: BootstrapHandle) -> None:
-        """Suspend and raise `Stopped` if somebody asked for it."""
+        """Suspend and raise `Stopped` if somebody asked for it; see that the intent is still ours.
+
+        Cheap: to be asked before whatever takes long, and within it.
+        """
+        handle.check_owned()
         if cause := self._settings.stop():
             handle.suspend(cause, "shutdown")
             raise Stopped(cause, hint="the same command goes on from here")
@@ -68,7 +75,7 @@ class Steps:
         snapshot = handle.progress.snapshot
         if handle.progress.phase is not State.TRANSFERRING or snapshot is None:
             return True
-        with self._candidate(snapshot) as candidate:
+        with self._candidate(snapshot, handle) as candidate:
             lost = candidate.damaged(snapshot.staged, lambda: self.check_stop(handle))
         if lost:
             handle.drop(lost)
@@ -80,8 +87,9 @@ class Steps:
             case plan.FindPosition():
                 self._find_position(handle)
             case plan.Fetch() | plan.Restore():
+                copy = self._fetch if isinstance(step, plan.Fetch) else self._restore
                 try:
-                    self._copy(step, handle)
+                    copy(step.snapshot, handle)
                 except SnapshotLost:
                     self._pin(handle)
             case plan.CatchUp():
@@ -110,8 +118,7 @@ class Steps:
     def _pin(self, handle: BootstrapHandle) -> None:
         generation = handle.progress.generation + 1
         self._observer.on_pinning(generation)
-        with self._settings.interruptible():
-            pin = self._source.pin(str(handle.intent_id), generation)
+        pin = self._source.pin(str(handle.intent_id), generation, lambda: self.check_stop(handle))
         handle.record(
             SnapshotChunk(
                 recorded_at_ms=self._settings.clock(),
@@ -125,11 +132,11 @@ class Steps:
             )
         )
         # A candidate that an earlier generation left unfinished would only take up room.
-        self._target.remove_unused(keep=(generation,))
+        self._target.remove_unused(keep=(generation, *self._kept()))
 
     @contextmanager
-    def _candidate(self, snapshot: Snapshot) -> Iterator[Candidate]:
-        directory = self._target.create_generation(snapshot.generation)
+    def _candidate(self, snapshot: Snapshot, handle: BootstrapHandle) -> Iterator[Candidate]:
+        directory = self._target.create_generation(snapshot.generation, handle.intent_id)
         with (
             fetch_manifest(self._source, snapshot, directory, self._files) as manifest,
             Candidate(directory, manifest, self._files) as candidate,
@@ -140,16 +147,9 @@ class Steps:
                 )
             yield candidate
 
-    def _copy(self, step: plan.Fetch | plan.Restore, handle: BootstrapHandle) -> None:
-        match step:
-            case plan.Fetch():
-                self._fetch(step.snapshot, handle)
-            case plan.Restore():
-                self._restore(step.snapshot, handle)
-
     def _fetch(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
         """Stage every missing chunk; what the last owner wrote but did not claim is not fetched."""
-        with self._candidate(snapshot) as candidate:
+        with self._candidate(snapshot, handle) as candidate:
             candidate.prepare()
             for chunk in candidate.claimable(snapshot.staged):
                 self._record_chunk(chunk, handle)
@@ -160,6 +160,7 @@ class Steps:
                     snapshot.token, chunk.offset_bytes, chunk.length_bytes
                 )
                 self._observer.on_fetched(chunk.range)
+                handle.check_owned()
                 try:
                     candidate.stage(chunk, data)
                 except CorruptChunk as wrong:
@@ -196,7 +197,7 @@ class Steps:
         """
         if not self.verify_staged(handle):
             return
-        with self._candidate(snapshot) as candidate:
+        with self._candidate(snapshot, handle) as candidate:
             timeline = candidate.manifest.timeline
         with closing(self._applier(snapshot.generation)) as applier:
             applied_lsn = applier.applied_lsn()
@@ -243,6 +244,7 @@ class Steps:
                 raise DivergedHistory(
                     f"the source ends at LSN {applied_lsn} and said that it stands at {target_lsn}"
                 )
+            handle.check_owned()
             applier.apply(changes)
             applied_lsn = changes[-1].lsn
             self._checkpoint(handle, applied_lsn, handle.progress.timeline, batches=1)
@@ -277,6 +279,7 @@ class Steps:
     def _swap(self, step: plan.Swap, handle: BootstrapHandle) -> None:
         with closing(self._applier(step.generation)) as applier:
             record_count = applier.record_count()
+        handle.check_owned(now=True)  # who was told that CURRENT was rolled back must not swap it
         self._target.promote(step.generation)
         self._complete(handle, record_count)
 

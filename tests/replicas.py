@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import bootledger
+from bootledger.errors import Stopped
 from bootledger.files import Files
 from bootledger.operator_events import OperatorEvent
 from bootledger.replica.database import Database
@@ -53,6 +56,28 @@ class Counts(Observer):
 
     def on_fetched(self, fetched: Range) -> None:
         self.fetched.append(fetched)
+
+
+class StopsInTheCopy(Counts):
+    """Asks to stop once that many chunks are staged."""
+
+    def __init__(self, chunks: int) -> None:
+        super().__init__()
+        self._left = chunks
+
+    def on_staged(self, staged: Range, progress: Progress) -> None:
+        self._left -= 1
+
+    def __call__(self) -> str | None:
+        return "stopped by SIGTERM" if self._left <= 0 else None
+
+
+def stop_in_the_copy(primary: Path, target: Path, *, chunks: int = 2) -> StopsInTheCopy:
+    """Replicate until that many chunks are staged, and stop there; return what was seen."""
+    seen = StopsInTheCopy(chunks)
+    with pytest.raises(Stopped, match="SIGTERM"):
+        replicate(primary, target, settings=Settings(stop=seen, clock=lambda: 1), observer=seen)
+    return seen
 
 
 def replicate(

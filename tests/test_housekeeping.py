@@ -13,20 +13,29 @@ from pathlib import Path
 
 import processes
 import pytest
-from replicas import CHUNK_BYTES, NODE, assert_equal, make_primary, quiet, replicate, write_more
+from replicas import (
+    CHUNK_BYTES,
+    NODE,
+    assert_equal,
+    make_primary,
+    quiet,
+    replicate,
+    stop_in_the_copy,
+    write_more,
+)
 from worlds import CrashingFiles, DiesAt, Scenario, every_pair, every_single, fresh_place
 
 from bootledger.artefacts import Artefact, Finding, Swept, bytes_on_disk, sweep
 from bootledger.cli.errors import ExitCode
-from bootledger.errors import InvalidValue, SimulatedCrash, SourceChanged, Stopped, TargetBusy
+from bootledger.errors import InvalidValue, SimulatedCrash, SourceChanged, TargetBusy
 from bootledger.files import Files, is_locked
 from bootledger.local import collect_garbage
 from bootledger.locks import remove_if_free
 from bootledger.primary.backups import BaseBackups
 from bootledger.replica.database import Database
 from bootledger.replica.intent_log import IntentLog
+from bootledger.replica.operator import Operator
 from bootledger.replica.readers import open_current
-from bootledger.replica.settings import Settings
 from bootledger.replica.target import LEDGER_NAME, Target
 
 COMMAND = [sys.executable, "-m", "bootledger", "gc"]
@@ -61,17 +70,14 @@ def interrupt_the_copy(place: Path) -> None:
     last_lsn = write_more(place / "primary", records=500, value_bytes=100, seed=1)
     with Database.open(place / "primary", Files(), name="primary") as primary:
         primary.prune(last_lsn)
-    asked = iter([None, None, None])
-    settings = Settings(stop=lambda: next(asked, "enough"), clock=lambda: 1)
-    with pytest.raises(Stopped):
-        replicate(place / "primary", place / "replica", settings=settings)
+    stop_in_the_copy(place / "primary", place / "replica", chunks=1)
 
 
 def abort_what_is_unfinished(place: Path) -> None:
     """End the node's unfinished intents on a person's word."""
     with open_ledger(place) as log:
         for intent in log.list_unfinished(NODE):
-            log.abort(intent, actor="ada", reason="not needed")
+            Operator(log, "ada").abort(intent.intent_id, reason="not needed")
 
 
 def litter(place: Path) -> None:
@@ -445,7 +451,7 @@ def test_a_collector_that_takes_what_is_in_service_would_be_caught(
     collection: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The checks can fail: without the look at CURRENT the first collection is found out."""
-    monkeypatch.setattr("bootledger.local.needed_generations", lambda log, node: {})
+    monkeypatch.setattr("bootledger.local.needed_generations", lambda *_: {})
     monkeypatch.setattr(Target, "current", lambda target: None)
     with pytest.raises(Exception, match="gen-0001"):
         every_single(collection, at_least=1)

@@ -14,6 +14,7 @@ from replicas import (
     assert_equal,
     make_primary,
     replicate,
+    stop_in_the_copy,
     write_more,
 )
 from worlds import CrashingFiles, Scenario, every_pair, every_single
@@ -128,10 +129,8 @@ class StopAfter:
 def test_a_stop_suspends_with_its_cause_and_the_next_start_resumes(tmp_path: Path) -> None:
     """Asked to stop in the middle of the copy, it keeps what it has, and the reason."""
     make_primary(tmp_path / "primary")
-    first, second = Counts(), Counts()
-    settings = Settings(stop=StopAfter(5), clock=lambda: 1)
-    with pytest.raises(Stopped, match="SIGTERM"):
-        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings, observer=first)
+    first = stop_in_the_copy(tmp_path / "primary", tmp_path / "replica", chunks=3)
+    second = Counts()
     with open_log(tmp_path / "replica") as log:
         (intent,) = log.list_unfinished()
     assert intent.progress.state is State.SUSPENDED
@@ -150,9 +149,7 @@ def test_a_stop_suspends_with_its_cause_and_the_next_start_resumes(tmp_path: Pat
 def test_a_corrupt_chunk_is_not_written_and_suspends(tmp_path: Path) -> None:
     """What the source sends is checked before it is written; nothing of it is claimed."""
     make_primary(tmp_path / "primary")
-    settings = Settings(stop=StopAfter(4), clock=lambda: 1)
-    with pytest.raises(Stopped):
-        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
+    stop_in_the_copy(tmp_path / "primary", tmp_path / "replica")
     (backup,) = (tmp_path / "primary" / "basebackups").glob("*/data.mdb")
     whole = backup.read_bytes()
     backup.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -171,9 +168,7 @@ def test_a_corrupt_chunk_is_not_written_and_suspends(tmp_path: Path) -> None:
 def test_staged_bytes_that_rotted_are_dropped_and_fetched_again_on_request(tmp_path: Path) -> None:
     """`verify_staged` finds a flipped bit, records the drop, and only that chunk comes again."""
     make_primary(tmp_path / "primary")
-    settings = Settings(stop=StopAfter(5), clock=lambda: 1)
-    with pytest.raises(Stopped):
-        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
+    stop_in_the_copy(tmp_path / "primary", tmp_path / "replica", chunks=3)
     candidate = tmp_path / "replica" / "gen-0001" / "data.mdb"
     with candidate.open("r+b") as file:
         file.seek(CHUNK_BYTES + 7)
@@ -193,21 +188,17 @@ def test_a_base_backup_that_the_source_lost_is_followed_by_the_next_generation(
 ) -> None:
     """Without its base backup the copy starts over under the same intent, and says so."""
     make_primary(tmp_path / "primary")
-    settings = Settings(stop=StopAfter(4), clock=lambda: 1)
-    with pytest.raises(Stopped):
-        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
+    stop_in_the_copy(tmp_path / "primary", tmp_path / "replica")
     shutil.rmtree(tmp_path / "primary" / "basebackups")
     outcome = replicate(tmp_path / "primary", tmp_path / "replica")
     assert (outcome.generation, outcome.epochs) == (2, 2)
     assert_equal(tmp_path / "primary", tmp_path / "replica")
 
 
-def stopped_in_the_copy(work: Path, *, after: int = 5) -> None:
+def stopped_in_the_copy(work: Path, *, chunks: int = 3) -> None:
     """Make a primary and a replica that was stopped in the middle of its first copy."""
     make_primary(work / "primary")
-    settings = Settings(stop=StopAfter(after), clock=lambda: 1)
-    with pytest.raises(Stopped):
-        replicate(work / "primary", work / "replica", settings=settings)
+    stop_in_the_copy(work / "primary", work / "replica", chunks=chunks)
 
 
 class BeforeTheRestore(Observer):
@@ -242,7 +233,7 @@ def test_claimed_bytes_that_are_gone_are_fetched_again_and_never_taken_for_zeros
     tmp_path: Path, kept_chunks: int | None
 ) -> None:
     """Somebody deleted or cut the candidate: what the log claims of it is not believed blindly."""
-    stopped_in_the_copy(tmp_path, after=8)
+    stopped_in_the_copy(tmp_path, chunks=6)
     candidate = tmp_path / "replica" / "gen-0001" / "data.mdb"
     if kept_chunks is None:
         candidate.unlink()
@@ -366,9 +357,7 @@ def test_an_intent_that_began_with_another_source_is_not_resumed(tmp_path: Path)
     """A shared ledger may outlive its target: the intent remembers its source."""
     make_primary(tmp_path / "primary")
     make_primary(tmp_path / "other")
-    settings = Settings(stop=StopAfter(4), clock=lambda: 1)
-    with pytest.raises(Stopped):
-        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
+    stop_in_the_copy(tmp_path / "primary", tmp_path / "replica")
     (tmp_path / "fresh").mkdir()
     shutil.move(tmp_path / "replica" / LEDGER_NAME, tmp_path / "fresh" / LEDGER_NAME)
     with pytest.raises(SourceChanged, match="began with source"):
@@ -378,9 +367,7 @@ def test_an_intent_that_began_with_another_source_is_not_resumed(tmp_path: Path)
 def test_what_an_operator_holds_is_not_started(tmp_path: Path) -> None:
     """A held bootstrap waits for a person, with the person's words."""
     make_primary(tmp_path / "primary")
-    settings = Settings(stop=StopAfter(4), clock=lambda: 1)
-    with pytest.raises(Stopped):
-        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
+    stop_in_the_copy(tmp_path / "primary", tmp_path / "replica")
     with open_log(tmp_path / "replica") as log:
         (intent,) = log.list_unfinished()
         Operator(log, "ada").hold(intent.intent_id, reason="disk swap")

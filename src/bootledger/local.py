@@ -59,7 +59,7 @@ def collect_garbage(
             IntentLog.open(ledger or owned.path / LEDGER_NAME, files=files, create=False)
         )
         findings = [
-            target_artefacts(owned, needed_generations(log, identity.node_id)),
+            target_artefacts(owned, needed_generations(log, owned, identity.node_id)),
             log.store.leftovers(),
         ]
         if source is not None:
