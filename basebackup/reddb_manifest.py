@@ -43,7 +43,8 @@ MAX_CHUNKS = 1_000_000
 _VERSION = Struct("<H")
 _PLAN = Struct("<QQQ")
 _SNAPSHOT = Struct("<QI")
-_CHUNK = Struct("<IQQI")
+_CHUNK = Struct("<IQQII")
+"""The numbers of a chunk, and the length of the path that follows."""
 _U32 = Struct("<I")
 
 
@@ -144,7 +145,7 @@ class PrimaryReplicaBaseBackupManifest:
                 f"manifest version {version} is unknown, this reads version {VERSION}"
             )
         backup = BaseBackupPlan(*reader.unpack(_PLAN))
-        relative_path = reader.text()
+        relative_path = reader.text(*reader.unpack(_U32))
         snapshot_bytes, checksum = reader.unpack(_SNAPSHOT)
         if not reader.left_bytes:
             return cls.new(backup, relative_path, snapshot_bytes, checksum)
@@ -176,8 +177,9 @@ class PrimaryReplicaBaseBackupManifest:
         yield _SNAPSHOT.pack(self.snapshot_bytes, self.snapshot_checksum)
         yield _U32.pack(len(self.chunks))
         for chunk in self.chunks:
-            yield _CHUNK.pack(*chunk[:-1])
-            yield _text(chunk.relative_path)
+            path = chunk.relative_path.encode()
+            yield _CHUNK.pack(*chunk[:-1], len(path))
+            yield path
 
     def validate(self) -> None:
         """Refuse what contradicts itself, or what would lie outside of the parts' root.
@@ -186,7 +188,8 @@ class PrimaryReplicaBaseBackupManifest:
         once. Paths are relative and never go up. Raises `InvalidOperation` that names the first
         offending chunk.
         """
-        check_relative(self.snapshot_relative_path, "the snapshot")
+        if reason := leads_out(self.snapshot_relative_path):
+            raise InvalidOperation(f"the snapshot has {reason}")
         if not self.chunks:
             raise InvalidOperation("a base backup has at least one chunk, this one has none")
         end = 0
@@ -199,7 +202,8 @@ class PrimaryReplicaBaseBackupManifest:
                 raise InvalidOperation(
                     f"chunk {position} begins at byte {chunk.snapshot_offset}, expected {end}"
                 )
-            check_relative(chunk.relative_path, f"chunk {position}")
+            if reason := leads_out(chunk.relative_path):
+                raise InvalidOperation(f"chunk {position} has {reason}")
             end = min(end + chunk.chunk_bytes, U64_MAX)
         if end != self.snapshot_bytes:
             raise InvalidOperation(
@@ -219,14 +223,13 @@ class PrimaryReplicaBaseBackupManifest:
         return {chunk.ordinal: chunk for chunk in reversed(self.chunks)}
 
 
-def check_relative(path: str, whose: str) -> None:
-    """Raise `InvalidOperation` if a path does not stay below the directory it is joined to."""
+def leads_out(path: str) -> str | None:
+    """Return why a path does not stay below the directory it is joined to, or None if it does."""
     if path.startswith("/"):
-        raise InvalidOperation(f"the path of {whose} must not be absolute: {path[:80]!r}")
-    if ".." in path.split("/"):
-        raise InvalidOperation(
-            f"the path of {whose} must not have the component '..': {path[:80]!r}"
-        )
+        return f"an absolute path: {path[:80]!r}"
+    if ".." in path and ".." in path.split("/"):
+        return f"a path with the component '..': {path[:80]!r}"
+    return None
 
 
 def _text(text: str) -> bytes:
@@ -257,24 +260,27 @@ class _Reader:
         return len(self._view) - self._at
 
     def take(self, length_bytes: int) -> memoryview:
-        if length_bytes > self.left_bytes:
+        start, end = self._at, self._at + length_bytes
+        if end > len(self._view):
             raise InvalidOperation(
-                f"truncated: {length_bytes} bytes are announced at byte {self._at}, "
+                f"truncated: {length_bytes} bytes are announced at byte {start}, "
                 f"{self.left_bytes} are left"
             )
-        start, self._at = self._at, self._at + length_bytes
-        return self._view[start : self._at]
+        self._at = end
+        return self._view[start:end]
 
     def unpack(self, fields: Struct) -> tuple[int, ...]:
         return fields.unpack(self.take(fields.size))
 
     def chunk(self) -> BaseBackupChunkRef:
-        ordinal, offset, length_bytes, checksum = self.unpack(_CHUNK)
-        return BaseBackupChunkRef(ordinal, offset, length_bytes, checksum, self.text())
+        ordinal, offset, length_bytes, checksum, path_bytes = self.unpack(_CHUNK)
+        path = self.text(path_bytes)
+        return BaseBackupChunkRef(ordinal, offset, length_bytes, checksum, path)
 
-    def text(self) -> str:
-        start = self._at
+    def text(self, length_bytes: int) -> str:
         try:
-            return str(self.take(*self.unpack(_U32)), "utf-8")
+            return str(self.take(length_bytes), "utf-8")
         except UnicodeDecodeError as error:
-            raise InvalidOperation(f"the text at byte {start} is not UTF-8: {error}") from error
+            raise InvalidOperation(
+                f"the text that ends at byte {self._at} is not UTF-8: {error}"
+            ) from error
