@@ -7,5 +7,6 @@
 and RedDB's base backups, in RedDB's own formats:
 
 - `reddb_manifest`: its manifest (pure)
+- `reddb_layout`: where its files lie, on either side, and which base backup to take
 - `reddb_errors`: its error kinds
 """
