@@ -83,10 +83,14 @@ class Fields:
             raise InvalidField(name, f"{value} does not fit into 32 bits")
         return value
 
+    def string(self, name: str) -> str | None:
+        """Return the text, which may be empty; None if it is absent."""
+        value = self._values.get(name)
+        return value if isinstance(value, str) else None
+
     def text(self, name: str) -> str | None:
         """Return the text, None if it is absent or empty."""
-        value = self._values.get(name)
-        return value if isinstance(value, str) and value else None
+        return self.string(name) or None
 
     def flag(self, name: str) -> bool:
         """Return whether the value is true itself, and not merely something that looks like it."""
@@ -94,8 +98,8 @@ class Fields:
 
     def hexadecimal(self, name: str) -> bytes | None:
         """Return the bytes, which may be none; None if they are absent. Raises `InvalidHex`."""
-        value = self._values.get(name)
-        return _from_hex(name, value) if isinstance(value, str) else None
+        value = self.string(name)
+        return None if value is None else _from_hex(name, value)
 
     def objects(self, name: str) -> list[Fields]:
         """Return the objects of a list, none if it is missing.

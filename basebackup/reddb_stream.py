@@ -9,11 +9,11 @@ Pure: no clock, no disk, no randomness.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Self
 
 from bootledger.basebackup.reddb_errors import InvalidField
 from bootledger.basebackup.reddb_fields import Fields, encode
+from bootledger.basebackup.reddb_layout import ReplicaCatchupMode
 
 CATCHUP_MODE_FIELD = "catchup_mode"
 DEFAULT_MAX_COUNT = 1000
@@ -21,22 +21,14 @@ DEFAULT_AWAIT_TIMEOUT_MS = 30_000
 FIRST_TERM = 1
 
 
-class CatchupMode(StrEnum):
-    """How a replica gets up to date."""
-
-    WAL_ONLY = "wal-only"
-    BASEBACKUP_THEN_WAL = "basebackup-then-wal"
-    RECLONE = "reclone"
-
-
-_ALIASES = {"wal": CatchupMode.WAL_ONLY}
+_ALIASES = {"wal": ReplicaCatchupMode.WAL_ONLY}
 
 
 @dataclass(frozen=True)
 class CatchupModeReply:
     """How the primary wants a replica to catch up, and from where its log still reaches back."""
 
-    mode: CatchupMode
+    mode: ReplicaCatchupMode
     available_from_lsn: int | None = None
     replica_lsn: int | None = None
     reason: str | None = None
@@ -226,8 +218,8 @@ def _or(value: int | None, default: int) -> int:
     return default if value is None else value
 
 
-def _mode(text: str) -> CatchupMode:
-    known = {mode.value: mode for mode in CatchupMode} | _ALIASES
+def _mode(text: str) -> ReplicaCatchupMode:
+    known = {mode.value: mode for mode in ReplicaCatchupMode} | _ALIASES
     if text not in known:
         raise InvalidField(CATCHUP_MODE_FIELD, f"{text[:40]!r} is none of {', '.join(known)}")
     return known[text]

@@ -105,6 +105,39 @@ class Files:
                 path.unlink(missing_ok=True)
             self.sync_directory(path.parent)
 
+    def move(self, path: Path, to: Path, *, name: str) -> None:
+        """Give the file at `path` the name `to` in the same directory, and no other.
+
+        What had that name is gone then. In one step: at any moment, and after a loss of power, the
+        file has one of the two names. Durable when this returns. Passes `NAME.moving`, `NAME.moved`
+        and `NAME.synced`.
+        """
+        with translated(path):
+            self.point(f"{name}.moving")
+            path.replace(to)
+            self.point(f"{name}.moved")
+            self.sync_directory(path.parent)
+            self.point(f"{name}.synced")
+
+    def link(self, path: Path, to: Path, *, name: str) -> None:
+        """Give the file at `path` the second name `to` in the same directory.
+
+        What had that name is gone then, in one step; it keeps it if it is the same file already.
+        Durable when this returns. Passes `NAME.linking`, `NAME.linked`, `NAME.renamed` and
+        `NAME.synced`.
+        """
+        temporary = to.with_name(f".{to.name}.tmp")
+        with translated(path):
+            self.point(f"{name}.linking")
+            if not (os.path.lexists(to) and os.path.samestat(to.lstat(), path.lstat())):
+                temporary.unlink(missing_ok=True)
+                os.link(path, temporary, follow_symlinks=False)
+                self.point(f"{name}.linked")
+                temporary.replace(to)
+                self.point(f"{name}.renamed")
+            self.sync_directory(path.parent)
+            self.point(f"{name}.synced")
+
     def lock(self, path: Path) -> FileLock:
         """Return the lock that lives at `path`, not yet taken."""
         return FileLock(path, self.point)
