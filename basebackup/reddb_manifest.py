@@ -72,16 +72,13 @@ class BaseBackupChunkRef(NamedTuple):
     checksum: int
     relative_path: str
 
-    def check(self, length_bytes: int, checksum: int) -> None:
-        """Raise `InvalidOperation` if something of this length and CRC-32 is not the chunk."""
+    def objection(self, length_bytes: int, checksum: int) -> str | None:
+        """Return why something of this length and CRC-32 is not the chunk, or None if it is."""
         if length_bytes != self.chunk_bytes:
-            raise InvalidOperation(
-                f"chunk {self.ordinal}: {length_bytes} bytes, expected {self.chunk_bytes}"
-            )
+            return f"{length_bytes} bytes, expected {self.chunk_bytes}"
         if checksum != self.checksum:
-            raise InvalidOperation(
-                f"chunk {self.ordinal}: CRC-32 {checksum:#010x}, expected {self.checksum:#010x}"
-            )
+            return f"CRC-32 {checksum:#010x}, expected {self.checksum:#010x}"
+        return None
 
 
 @dataclass(frozen=True)
@@ -219,6 +216,12 @@ class PrimaryReplicaBaseBackupManifest:
         return chunk
 
     @cached_property
+    def tmp_paths(self) -> frozenset[tuple[str, ...]]:
+        """The components of the paths that end in `.tmp`, as RedDB's temporary files do."""
+        paths = (chunk.relative_path for chunk in self.chunks)
+        return frozenset(components(path) for path in paths if path.endswith(".tmp"))
+
+    @cached_property
     def _by_ordinal(self) -> dict[int, BaseBackupChunkRef]:
         return {chunk.ordinal: chunk for chunk in reversed(self.chunks)}
 
@@ -230,6 +233,11 @@ def leads_out(path: str) -> str | None:
     if ".." in path and ".." in path.split("/"):
         return f"a path with the component '..': {path[:80]!r}"
     return None
+
+
+def components(path: str) -> tuple[str, ...]:
+    """Return the names that a path goes through; two paths with the same ones are the same."""
+    return tuple(name for name in path.split("/") if name not in ("", "."))
 
 
 def _text(text: str) -> bytes:
