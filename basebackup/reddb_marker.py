@@ -27,6 +27,7 @@ from typing import Self
 from bootledger.basebackup.reddb_errors import Decode, InvalidOperation, file_errors
 from bootledger.basebackup.reddb_fields import Fields, NotObject, encode
 from bootledger.basebackup.reddb_layout import (
+    atomic_temp_path,
     rebootstrap_intent_log_path,
     rebootstrap_pending_path,
     rebootstrap_previous_path,
@@ -84,7 +85,8 @@ def write_rebootstrap_ready_marker(
     """
     path = rebootstrap_ready_marker_path(data_path)
     with file_errors(path):
-        files.replace(path, marker.encode().encode(), name="marker")
+        encoded = marker.encode().encode()
+        files.replace(path, encoded, name="marker", temporary=atomic_temp_path(path))
 
 
 def read_rebootstrap_ready_marker(data_path: Path) -> ReplicaRebootstrapReadyMarker:
@@ -185,7 +187,7 @@ def _claim(data_path: Path, files: Files) -> None:
     for path in (data_path, rebootstrap_previous_path(data_path), pending):
         if path.is_dir() and not path.is_symlink():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    files.move(pending, rebootstrap_promoting_path(data_path), name="promotion.begun")
+    files.rename(pending, rebootstrap_promoting_path(data_path), name="promotion.begun")
 
 
 def _finish(data_path: Path, files: Files) -> None:
@@ -196,7 +198,7 @@ def _finish(data_path: Path, files: Files) -> None:
         # Else they belong to the next successor, which was copied since the crash.
         files.remove(rebootstrap_staging_root(data_path))
         files.remove(rebootstrap_ready_marker_path(data_path))
-    files.move(rebootstrap_promoting_path(data_path), data_path, name="promotion")
+    files.rename(rebootstrap_promoting_path(data_path), data_path, name="promotion")
 
 
 def _must_exist(path: Path) -> None:

@@ -29,7 +29,6 @@ from bootledger.basebackup.reddb_manifest import (
     BaseBackupChunkRef,
     PrimaryReplicaBaseBackupManifest,
 )
-from bootledger.basebackup.reddb_parts import part_path
 from bootledger.basebackup.reddb_snapshot import recover_staged_basebackup_chunks, stage_chunk_of
 from bootledger.basebackup.reddb_wire import BaseBackupChunk
 from bootledger.errors import CorruptManifest, CorruptRecord, SnapshotLost, TargetBusy
@@ -190,7 +189,7 @@ class Spool:
         return b"".join(pieces)
 
     def _read_part(self, chunk: BaseBackupChunkRef, start: int, stop: int) -> bytes:
-        path = part_path(self.parts, chunk.relative_path)
+        path = self.parts / chunk.relative_path
         with file_errors(path), path.open("rb") as file:
             file.seek(start)
             return file.read(stop - start)
@@ -232,7 +231,7 @@ class Spool:
 
     @staticmethod
     def _decode(origin: Origin | None) -> PrimaryReplicaBaseBackupManifest | None:
-        return origin and PrimaryReplicaBaseBackupManifest.decode(origin.manifest)
+        return None if origin is None else PrimaryReplicaBaseBackupManifest.decode(origin.manifest)
 
     def close(self) -> None:
         """Give the spool up. Writes nothing. Harmless when repeated."""

@@ -134,20 +134,6 @@ class Files:
                 path.unlink(missing_ok=True)
             self.sync_directory(path.parent)
 
-    def move(self, path: Path, to: Path, *, name: str) -> None:
-        """Give the file at `path` the name `to` in the same directory, and no other.
-
-        What had that name is gone then. In one step: at any moment, and after a loss of power, the
-        file has one of the two names. Durable when this returns. Passes `NAME.moving`, `NAME.moved`
-        and `NAME.synced`.
-        """
-        with translated(path):
-            self.point(f"{name}.moving")
-            path.replace(to)
-            self.point(f"{name}.moved")
-            self.sync_directory(path.parent)
-            self.point(f"{name}.synced")
-
     def link(self, path: Path, to: Path, *, name: str) -> None:
         """Give the file at `path` the second name `to` in the same directory.
 

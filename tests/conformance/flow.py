@@ -303,6 +303,14 @@ class Script:
         return replace(answer, snapshot_offset=answer.snapshot_offset + 1)
 
 
+def _files_before(before: Json) -> list[Case]:
+    """Return the files that were there, each of them told as `path: content`."""
+    if not isinstance(before, list) or not all(isinstance(told, str) for told in before):
+        raise Unreadable(f"not files: {before!r:.80}")
+    split = (told.partition(": ") for told in before)
+    return [{"path": path, "text": text} for path, _, text in split]
+
+
 def _only_text(fault: Case) -> str:
     texts = [v for name, v in fault.items() if name != "kind" and isinstance(v, str)]
     if len(texts) != 1:
@@ -365,10 +373,11 @@ class World:
         self._spool = root / "spool"
         self._chunk_bytes = int(str(case["chunk_bytes"]))
         self._first_intent: UUID | None = None
-        before = case.get("before", [])
-        if not isinstance(before, list):
-            raise Unreadable(f"not a list of files: {before!r:.80}")
-        staged = [entry for entry in before if str(entry["path"]).startswith(STAGING)]
+        staged = [
+            entry
+            for entry in _files_before(case.get("before", []))
+            if str(entry["path"]).startswith(STAGING)
+        ]
         put(
             self._spool / "parts",
             [{**entry, "path": str(entry["path"]).removeprefix(STAGING)} for entry in staged],
@@ -438,7 +447,7 @@ class World:
     def _look(self, result: Json, error: str, requests: list[list[Json]]) -> Ours:
         with IntentLog.open(self._target / LEDGER_NAME, sink=_quiet) as log:
             unfinished = log.list_unfinished()
-            intents = list(dict.fromkeys(record.intent_id for record in log.store.read()))
+            intents = list(dict.fromkeys(entry.intent_id for entry in log.store.read(0, 10_000)))
             last = log.store.head(intents[-1]) if intents else None
         self._first_intent = self._first_intent or (intents[0] if intents else None)
         ended = "open" if unfinished or last is None else State.COMPLETED.value
@@ -520,8 +529,6 @@ def _suspends(comparison: Comparison) -> bool:
             return True
         case Comparison(Asked("unfinished", theirs=run, ours=ours), int(their_count), int(count)):
             return ours.ended == "open" and run.ended == "aborted" and count == their_count + 1
-        case Comparison(Asked("first_intent"), False, True):
-            return True
     return False
 
 
@@ -543,6 +550,8 @@ def _asks_at_the_first_gap(comparison: Comparison) -> bool:
 
 def _strands_none(comparison: Comparison) -> bool:
     match comparison:
+        case Comparison(Asked("first_intent"), False, True):
+            return True
         case Comparison(Asked("unfinished", ours=ours), int(theirs), 0):
             return ours.ended == "completed" and theirs > 0
     return False
