@@ -12,7 +12,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -80,9 +80,16 @@ class NotedFiles(Files):
         self._diary.note("write", path)
         super().make_directory(path)
 
-    def replace(self, path: Path, data: bytes, *, name: str) -> None:
+    def replace_from(
+        self,
+        path: Path,
+        pieces: Iterable[bytes | memoryview],
+        *,
+        name: str,
+        temporary: Path | None = None,
+    ) -> None:
         self._diary.note("write", path)
-        super().replace(path, data, name=name)
+        super().replace_from(path, pieces, name=name, temporary=temporary)
         self._diary.note("write", path)
 
     def remove(self, path: Path) -> None:
