@@ -72,6 +72,8 @@ def _block(dangling: DanglingIntent, at_ms: int | None) -> Table:
     if dangling.cause:
         block.add_row("why", dangling.cause)
     block.add_row("where", f"{dangling.phase}, LSN {_lsn(dangling.applied_lsn) or 'not yet'}")
+    if dangling.retry_at_ms is not None:
+        block.add_row("try again", in_or_ago(dangling.retry_at_ms))
     block.add_row("intent", str(dangling.intent_id))
     block.add_row("to do", dangling.what_to_do)
     block.add_row("", "")
@@ -85,6 +87,14 @@ def age(then_ms: int, at_ms: int | None = None) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def in_or_ago(then_ms: int | None) -> str:
+    """Return when that is, from now; nothing if nobody said."""
+    if then_ms is None:
+        return ""
+    seconds = (then_ms - now_ms()) // 1000
+    return f"in {seconds} s" if seconds > 0 else "now"
 
 
 def _lsn(lsn: int | None) -> str:

@@ -113,18 +113,18 @@ def _describe(intent: UnfinishedIntent, decision: Decision) -> DanglingIntent:
 def _advice(intent: UnfinishedIntent, decision: Decision) -> str:
     if intent.running is None:
         return f"Then, if no owner was alive: {_advice(_stopped(intent), decision)}"
-    if intent.running:
-        return "Nothing to do: a live process works on it."
-    if intent.progress.held and intent.progress.suspension is not None:
-        actor = intent.progress.suspension.actor
-        return f"Held by {actor}: it waits until a person resumes or aborts it."
+    if advice := _own_advice(intent):
+        return advice
     if isinstance(decision, Resumable):
         if decision.intent.intent_id == intent.intent_id:
             return "Start the replica again: it resumes here."
         return "Start the replica again: completing it supersedes this one."
     match decision.why:
         case Why.SEVERAL_WITH_PROGRESS if intent.progress.has_progress:
-            return "Several of this node have progress: a person must abort all but one."
+            return (
+                "Several of this node have progress: decide which one counts, with `bootledger "
+                f"adopt LEDGER {intent.intent_id}` or another one's id."
+            )
         case Why.SEVERAL_WITH_PROGRESS:
             return "Completing another intent of this node supersedes this one."
         case Why.RUNNING:
@@ -137,3 +137,18 @@ def _advice(intent: UnfinishedIntent, decision: Decision) -> str:
 
 def _stopped(intent: UnfinishedIntent) -> UnfinishedIntent:
     return msgspec.structs.replace(intent, running=False)
+
+
+def _own_advice(intent: UnfinishedIntent) -> str | None:
+    """Return what to do whatever becomes of its node, None if that decides."""
+    if intent.progress.held and intent.progress.suspension is not None:
+        actor = intent.progress.suspension.actor
+        return (
+            f"Held by {actor}: it waits for `bootledger release` (or adopt, or abort) LEDGER "
+            f"{intent.intent_id}."
+        )
+    if intent.running and intent.progress.state is State.SUSPENDED:
+        return "Wait a few seconds: its owner is about to find out that it was taken away."
+    if intent.running:
+        return "Nothing to do: a live process works on it."
+    return None

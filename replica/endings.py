@@ -11,6 +11,7 @@ from bootledger.errors import (
     OutOfSpace,
     SourceUnavailable,
     Stopped,
+    Unavailable,
 )
 from bootledger.positions import TEXT_MAX_BYTES
 from bootledger.projections.heads import encode_head
@@ -18,6 +19,9 @@ from bootledger.statemachine.events import Abort, CauseClass, Complete
 from bootledger.statemachine.fold import advance
 from bootledger.statemachine.progress import Progress, State
 from bootledger.store.port import Append
+
+_RETRY_MS = 60_000
+_RETRY_FULL_MS = 600_000
 
 
 def supersede(intent_id: UUID, progress: Progress, now_ms: int, *, by: UUID) -> Append:
@@ -50,6 +54,16 @@ def cause_class_of(error: BaseException) -> CauseClass:
             return "shutdown"
         case _:
             return "error"
+
+
+def retry_after_ms(error: BaseException) -> int | None:
+    """Return after how long another try makes sense, None where a person must act first.
+
+    A source that does not answer is worth a try in a minute, a full disk in ten.
+    """
+    if isinstance(error, Stopped) or not isinstance(error, Unavailable | OSError):
+        return None
+    return _RETRY_FULL_MS if isinstance(error, OutOfSpace) else _RETRY_MS
 
 
 def ending(progress: Progress) -> str:

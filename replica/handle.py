@@ -10,7 +10,7 @@ from uuid import UUID
 from bootledger.clock import Clock
 from bootledger.errors import BootledgerError, Refused, SimulatedCrash, Stopped
 from bootledger.positions import check_u64
-from bootledger.replica.endings import cause_class_of, shortened
+from bootledger.replica.endings import cause_class_of, retry_after_ms, shortened
 from bootledger.replica.owner import IntentOwner
 from bootledger.statemachine.events import (
     Abort,
@@ -174,7 +174,9 @@ class BootstrapHandle(IntentOwner):
     def _suspend_because(self, error: BaseException) -> None:
         try:
             cause = str(error) if isinstance(error, Stopped) else f"{type(error).__name__}: {error}"
-            self.suspend(cause, cause_class_of(error))
+            after_ms = retry_after_ms(error)
+            retry_at_ms = None if after_ms is None else self._clock() + after_ms
+            self.suspend(cause, cause_class_of(error), retry_at_ms=retry_at_ms)
         except BootledgerError as second:
             # What went wrong first matters more; the intent stays resumable without the word.
             error.add_note(f"the suspension could not be recorded: {second}")

@@ -1,0 +1,171 @@
+"""What a person decides about an intent, and what there is to know before: one command a verb."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.table import Column, Table
+from rich.text import Text
+
+from bootledger.cli.base import Json, LedgerPath, app, open_ledger
+from bootledger.cli.errors import told_to_people
+from bootledger.cli.tables import console, in_or_ago
+from bootledger.cli.watching import write_json
+from bootledger.projections import explain as explaining
+from bootledger.replica.operator import Operator, Ruling
+from bootledger.statemachine.progress import known
+
+Intent = Annotated[str, typer.Argument(help="The intent's id, or an unambiguous beginning.")]
+Actor = Annotated[str, typer.Option(help="Who decides. [default: USER@HOST]", show_default=False)]
+Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
+MayReason = Annotated[str | None, typer.Option("--reason", help="Why; it is recorded.")]
+
+
+def whoami() -> str:
+    """Return the user and the machine, as an actor."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+@app.command()
+def hold(
+    path: LedgerPath, intent: Intent, *, reason: Reason, actor: Actor = "", json: Json = False
+) -> None:
+    """Suspend INTENT until a person ends that; nothing of its node starts meanwhile."""
+    _rule(path, intent, actor, lambda by, it: by.hold(it, reason=reason), json=json)
+
+
+@app.command()
+def release(
+    path: LedgerPath,
+    intent: Intent,
+    *,
+    reason: MayReason = None,
+    actor: Actor = "",
+    json: Json = False,
+) -> None:
+    """End the hold on INTENT: the node's next start goes on where it was."""
+    _rule(path, intent, actor, lambda by, it: by.release(it, reason=reason), json=json)
+
+
+@app.command()
+def adopt(
+    path: LedgerPath,
+    intent: Intent,
+    *,
+    reason: MayReason = None,
+    actor: Actor = "",
+    json: Json = False,
+) -> None:
+    """Decide that INTENT counts: the next start goes on with it, its siblings are superseded."""
+    _rule(path, intent, actor, lambda by, it: by.adopt(it, reason=reason), json=json)
+
+
+@app.command()
+def abort(
+    path: LedgerPath,
+    intent: Intent,
+    *,
+    reason: Reason,
+    keep_artifacts: Annotated[
+        bool, typer.Option("--keep-artifacts", help="Keep what was staged until it is discarded.")
+    ] = False,
+    rolled_back: Annotated[
+        bool, typer.Option("--rolled-back", help="You vouch that CURRENT names no candidate of it.")
+    ] = False,
+    actor: Actor = "",
+    json: Json = False,
+) -> None:
+    """End INTENT for good."""
+
+    def verb(by: Operator, it: UUID) -> Ruling:
+        return by.abort(it, reason=reason, keep_artifacts=keep_artifacts, rolled_back=rolled_back)
+
+    _rule(path, intent, actor, verb, json=json)
+
+
+@app.command()
+def discard(
+    path: LedgerPath,
+    intent: Intent,
+    *,
+    reason: Reason,
+    target: Annotated[
+        Path | None, typer.Option(help="Its target, if that was moved since it began.")
+    ] = None,
+    actor: Actor = "",
+    json: Json = False,
+) -> None:
+    """Abort INTENT unless it is, then delete what was staged for it, under the target's lock."""
+    _rule(
+        path, intent, actor, lambda by, it: by.discard(it, reason=reason, target=target), json=json
+    )
+
+
+@app.command()
+def explain(path: LedgerPath, intent: Intent, *, json: Json = False) -> None:
+    """Say of INTENT what is true, why it did or did not resume, and what happens next."""
+    with told_to_people(), open_ledger(path) as log:
+        intent_id = log.find(intent)
+        progress = log.progress_of(intent_id)
+        node_id = known(progress.begin, "how it began").node_id
+        found = explaining.explain(
+            intent_id,
+            progress,
+            log.decide(node_id),
+            running=log.store.claimed(intent_id),
+        )
+    if json:
+        write_json(found)
+    else:
+        console().print(_table(found, path))
+
+
+def _rule(
+    path: Path, intent: str, actor: str, verb: Callable[[Operator, UUID], Ruling], *, json: bool
+) -> None:
+    with told_to_people(), open_ledger(path) as log:
+        ruling = verb(Operator(log, actor or whoami()), log.find(intent))
+    if json:
+        return write_json(ruling)
+    console().print(Text(f"{ruling.intent_id}: {ruling.words}"), soft_wrap=True)
+    for line in _remarks(ruling):
+        console().print(Text(f"  {line}"), soft_wrap=True)
+    return None
+
+
+def _remarks(ruling: Ruling) -> list[str]:
+    lines = [] if ruling.written else ["that was so already, no event was needed"]
+    lines += [f"superseded: {sibling}" for sibling in ruling.superseded]
+    lines += [f"deleted: generation {generation}" for generation in ruling.removed]
+    lines += [f"left: generation {generation}, which is in use" for generation in ruling.left]
+    if ruling.owner:
+        lines.append(f"its owner ({ruling.owner}) is alive and stops within seconds")
+    return lines
+
+
+def _table(found: explaining.Explanation, path: Path) -> Table:
+    table = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
+    for name, words in (
+        ("intent", str(found.intent_id)),
+        ("node", found.node_id),
+        ("target", found.target or ""),
+        ("what", found.what),
+        ("on disk", found.on_disk),
+        ("LSN", "" if found.applied_lsn is None else str(found.applied_lsn)),
+        ("holder", found.holder),
+        ("why", found.why),
+        ("next", found.next),
+        ("try again", in_or_ago(found.retry_at_ms)),
+    ):
+        if words:
+            table.add_row(name, words)
+    for verb in found.verbs:
+        why = " --reason WHY" if verb in {"hold", "abort", "discard"} else ""
+        table.add_row("you may", f"bootledger {verb} {path} {found.intent_id}{why}")
+    return table
