@@ -31,7 +31,7 @@ def decode_head(head: Head) -> Progress:
         )
     try:
         progress = _decoder.decode(head.data[1:])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptRecord(
             f"the head of intent {head.intent_id} is unreadable: {error}"
         ) from error

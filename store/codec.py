@@ -173,7 +173,7 @@ def _event(position: int, payload: bytes, steps: Sequence[Upcast]) -> Event:
         if "unknown field" in text or text.endswith("at `$.kind`"):
             raise _unknown(position, f"an event that this version does not know: {text}") from error
         raise _corrupt(position, f"no event: {text}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _corrupt(position, f"no event: {error}") from error
     return event
 

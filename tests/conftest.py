@@ -20,6 +20,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=Path(__file__).parent / "vectors",
         help="a folder of the reference's answers (default: the copy in tests/vectors)",
     )
+    parser.addoption(
+        "--policy-examples",
+        type=int,
+        default=40,
+        help="how many random histories the policy is compared with its model on",
+    )
+    parser.addoption(
+        "--fight-s", type=float, default=4.0, help="how many seconds a fight for a target lasts"
+    )
 
 
 @pytest.fixture(scope="session")

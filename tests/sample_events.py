@@ -145,3 +145,17 @@ SITUATIONS: dict[str, tuple[Event, ...]] = {
     "aborted": (*HALF, abort()),
 }
 """Every state, in every variant that a guard or the plan tells apart."""
+
+
+def one_of_each() -> tuple[Event, ...]:
+    """One event of every kind, with as many fields told as it has."""
+    return (
+        begin(),
+        chunk(3, 5, size_bytes=100, snapshot_lsn=9, manifest_digest="ab" * 32, applied_lsn=7),
+        checkpoint(),
+        promote(),
+        suspend(actor="ada"),
+        resume(actor="ada"),
+        complete(),
+        abort(),
+    )

@@ -18,6 +18,7 @@ import mount_namespace
 import msgspec
 import processes
 import pytest
+from counting import READS_CURRENT, STATE, write_numbers
 from replicas import NODE, assert_equal, make_primary, quiet
 
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
@@ -325,39 +326,6 @@ def test_killed_at_any_time_again_and_again_it_goes_on_where_it_was(
 
 # --- Read while it is replaced ------------------------------------------------------------------
 
-KEYS = 50
-"""Change n puts n under the key n % KEYS, so that one number says what a whole database holds."""
-
-STATE = f"""
-import sys, time
-from pathlib import Path
-import lmdb
-
-def state(env):
-    with env.begin() as txn:
-        data = env.open_db(b"data", txn, create=False)
-        held = {{int(key): int(value) for key, value in txn.cursor(data)}}
-    last = max(held.values())
-    expected = {{key: last - (last - key) % {KEYS} for key in range({KEYS})}}
-    assert held == expected, f"a mixture: {{held}}"
-    return last
-
-def opened(directory):
-    return lmdb.open(str(directory), readonly=True, max_dbs=8, map_size=2**30)
-"""
-READS_CURRENT = f"""{STATE}
-from bootledger.replica.readers import open_current
-
-said = None
-while True:
-    with open_current(Path(sys.argv[1])) as directory:
-        time.sleep(0.005)  # what is held stays: there is no hurry
-        with opened(directory) as env:
-            now = f"{{directory.name}} {{state(env)}}"
-    if now != said:
-        said = now
-        print(now, flush=True)
-"""
 READS_ONE = f"""{STATE}
 with opened(Path(sys.argv[1])) as env:
     first = state(env)
@@ -376,17 +344,6 @@ with open_current(Path(sys.argv[1])) as directory:
             assert state(env) == 400
         time.sleep(0.005)
 """
-
-
-def write_numbers(primary: Path, count: int, *, forget: bool = True) -> int:
-    """Write the next `count` numbers, let the log forget most of them, and return the last."""
-    with Database.open(primary, Files(), name="primary") as database:
-        last = database.last_lsn()
-        numbers = range(last + 1, last + count + 1)
-        last = database.write([(b"%d" % (n % KEYS), b"%d" % n) for n in numbers])
-        if forget:
-            database.prune(last - 10)
-        return last
 
 
 def test_readers_see_whole_databases_in_order_while_their_replica_is_replaced(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -55,21 +55,37 @@ class Files:
             finally:
                 os.close(fd)
 
-    def replace(self, path: Path, data: bytes, *, name: str) -> None:
+    def replace(
+        self, path: Path, data: bytes | memoryview, *, name: str, temporary: Path | None = None
+    ) -> None:
         """Make `path` hold exactly `data`, in one step.
 
         At any moment a reader, and a machine that lost power, finds the old content or the new one,
-        whole. Durable when this returns. Passes `NAME.writing`, `NAME.written`, `NAME.renamed` and
-        `NAME.synced`.
+        whole. Durable when this returns. It is written as `temporary` first, in the same directory.
+        Passes `NAME.writing`, `NAME.written`, `NAME.renamed` and `NAME.synced`.
         """
-        temporary = temporary_path(path)
+        self.replace_from(path, (data,), name=name, temporary=temporary)
+
+    def replace_from(
+        self,
+        path: Path,
+        pieces: Iterable[bytes | memoryview],
+        *,
+        name: str,
+        temporary: Path | None = None,
+    ) -> None:
+        """As `replace`, with what `pieces` add up to. If they raise, `path` is as it was."""
+        temporary = temporary or temporary_path(path)
         with translated(path):
             self.point(f"{name}.writing")
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
             try:
-                write_all(fd, data, 0)
+                offset_bytes = 0
+                for piece in pieces:
+                    write_all(fd, piece, offset_bytes)
+                    offset_bytes += len(piece)
                 os.fsync(fd)
-            except OSError:
+            except Exception:
                 temporary.unlink(missing_ok=True)  # on a full disk it would hold what room is left
                 raise
             finally:
@@ -78,6 +94,19 @@ class Files:
             temporary.replace(path)
             self.point(f"{name}.renamed")
             self.sync_directory(path.parent)
+            self.point(f"{name}.synced")
+
+    def rename(self, path: Path, target: Path, *, name: str) -> None:
+        """Give `path` the name `target`, in one step, within its directory.
+
+        Durable when this returns; what `path` holds must be so before. Passes `NAME.renaming`,
+        `NAME.renamed` and `NAME.synced`.
+        """
+        with translated(target):
+            self.point(f"{name}.renaming")
+            path.rename(target)
+            self.point(f"{name}.renamed")
+            self.sync_directory(target.parent)
             self.point(f"{name}.synced")
 
     def open(self, path: Path, *, size_bytes: int | None = None) -> OpenFile:
@@ -114,6 +143,25 @@ class Files:
             else:
                 path.unlink(missing_ok=True)
             self.sync_directory(path.parent)
+
+    def link(self, path: Path, to: Path, *, name: str) -> None:
+        """Give the file at `path` the second name `to` in the same directory.
+
+        What had that name is gone then, in one step; it keeps it if it is the same file already.
+        Durable when this returns. Passes `NAME.linking`, `NAME.linked`, `NAME.renamed` and
+        `NAME.synced`.
+        """
+        temporary = temporary_path(to)
+        with translated(path):
+            self.point(f"{name}.linking")
+            if not (os.path.lexists(to) and os.path.samestat(to.lstat(), path.lstat())):
+                temporary.unlink(missing_ok=True)
+                os.link(path, temporary, follow_symlinks=False)
+                self.point(f"{name}.linked")
+                temporary.replace(to)
+                self.point(f"{name}.renamed")
+            self.sync_directory(path.parent)
+            self.point(f"{name}.synced")
 
     def lock(self, path: Path) -> FileLock:
         """Return the lock that lives at `path`, not yet taken."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from conformance import flow, ready_marker, wire
 from conformance.verdicts import Verdict, Walker
 
-WALKERS: Mapping[str, Walker] = {}
+WALKERS: Mapping[str, Walker] = {**flow.WALKERS, **ready_marker.WALKERS, **wire.WALKERS}
 """Who walks which file, by its name in the folder."""
 
 

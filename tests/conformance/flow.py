@@ -1,0 +1,643 @@
+"""The whole download, our loop against a primary that behaves as the vector says.
+
+What is compared after each run: the result, the requests, whether the intent is open, completed or
+aborted and whether it is the first one still, how many are unfinished, what is in service (LSN and
+timeline), the bytes of the database, and the parts that are staged. Not compared: the records of
+the two logs (their events are others), and the names of the files in service (`CURRENT` here, the
+ready marker and a promotion at the next start there).
+
+A fault belongs to a request by its number. Where RedDB, after an error, asks for the beginning once
+more although it is staged, ours has one request less, and the numbers are shifted by it.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from uuid import UUID
+
+from worlds import CrashingFiles
+
+from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME
+from bootledger.basebackup.publishing import open_manifest
+from bootledger.basebackup.reddb_manifest import (
+    BaseBackupChunkRef,
+    PrimaryReplicaBaseBackupManifest,
+)
+from bootledger.basebackup.reddb_spool import Spool
+from bootledger.basebackup.reddb_stream import WalStreamChunk, WalStreamOpen
+from bootledger.basebackup.reddb_wire import BaseBackupChunk, BaseBackupRequest
+from bootledger.errors import BootledgerError, SimulatedCrash, SourceUnavailable
+from bootledger.files import Files
+from bootledger.operator_events import OperatorEvent
+from bootledger.replica.intent_log import IntentLog
+from bootledger.replica.loop import Replication
+from bootledger.replica.ports import SourceIdentity
+from bootledger.replica.readers import read_current
+from bootledger.replica.reddb_download import MOST_FRUITLESS
+from bootledger.replica.reddb_source import RedDbLog, RedDbSource
+from bootledger.replica.settings import Settings
+from bootledger.replica.target import LEDGER_NAME, Target, current_directory
+from bootledger.statemachine.progress import State
+from conformance.outcomes import (
+    Case,
+    Json,
+    Unreadable,
+    cases,
+    empty_root,
+    guarded,
+    put,
+    their_tree,
+    tree,
+)
+from conformance.verdicts import Comparison, Rule, Verdict, Walker, judge
+
+DATABASE_ID = "0197a5a0-0000-7000-8000-000000000001"
+OFFSET, TOKEN, MOST = (f"x-reddb-snapshot-{name}" for name in ("offset", "token", "max-bytes"))
+STAGING = "main.rebootstrap.redbase/"
+PENDING = "main.rebootstrap.pending.rdb"
+
+
+# --- what the vector says -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Primary:
+    """What the scripted primary has, and to whom it talks."""
+
+    snapshot: bytes
+    encoded: bytes
+    manifest: PrimaryReplicaBaseBackupManifest
+    snapshot_lsn: int
+    data_file_bytes: int
+    has_path: bool
+    replica_id: str
+
+    @classmethod
+    def of(cls, case: Case) -> Primary:
+        """Return the primary of a case."""
+        match case:
+            case {
+                "replica_id": str(replica_id),
+                "primary": {
+                    "snapshot_hex": str(snapshot),
+                    "manifest_hex": str(encoded),
+                    "snapshot_lsn": int(snapshot_lsn),
+                    "data_file_bytes": int(data_file_bytes),
+                    "has_path": bool(has_path),
+                },
+            }:
+                manifest = PrimaryReplicaBaseBackupManifest.decode(bytes.fromhex(encoded))
+                return cls(
+                    bytes.fromhex(snapshot),
+                    bytes.fromhex(encoded),
+                    manifest,
+                    snapshot_lsn,
+                    data_file_bytes,
+                    has_path,
+                    replica_id,
+                )
+        raise Unreadable(f"no primary in {sorted(case)}")
+
+    @property
+    def token(self) -> str | None:
+        """The token that it gives out."""
+        if not self.has_path:
+            return None
+        return f"snapshot:{self.replica_id}:{self.snapshot_lsn}:{self.data_file_bytes}"
+
+    def answer(self, offset: int) -> BaseBackupChunk:
+        """Return what it answers to a request, without any fault."""
+        found = [c for c in self.manifest.chunks if c.snapshot_offset == offset]
+        empty = BaseBackupChunk(
+            replica_id=self.replica_id,
+            slot_restart_lsn=0,
+            snapshot_lsn=self.snapshot_lsn,
+            snapshot_token=self.token,
+            snapshot_offset=offset,
+            snapshot_complete=offset >= self.data_file_bytes,
+            basebackup_available=True,
+            basebackup_manifest=self.encoded,
+        )
+        return self.with_chunk(empty, found[0]) if found else empty
+
+    def with_chunk(self, answer: BaseBackupChunk, chunk: BaseBackupChunkRef) -> BaseBackupChunk:
+        """Return the answer with that chunk in it."""
+        end = chunk.snapshot_offset + chunk.chunk_bytes
+        return replace(
+            answer,
+            basebackup_chunk_ordinal=chunk.ordinal,
+            basebackup_chunk=self.snapshot[chunk.snapshot_offset : end],
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, as RedDB did it."""
+
+    faults: Mapping[int, Case]
+    edit: str | None
+    crashed: bool
+    result: Json
+    requests: list[list[Json]] | None
+    phases: list[str]
+    first_intent: bool
+    unfinished: int
+    in_service: Json
+    tree: list[Case]
+
+    @classmethod
+    def of(cls, run: Json) -> Run:
+        """Return the run that a vector tells."""
+        match run:
+            case {
+                "faults": dict(faults),
+                "intent_records_appended": list(records),
+                "unfinished_after": list(unfinished),
+                "replica_tree_after": list(listed),
+            }:
+                pass
+            case _:
+                raise Unreadable(f"not a run: {run!r:.200}")
+        match run.get("result"):
+            case {"ok": int(lsn)}:
+                result: Json = {"ok": lsn}
+            case {"err": _}:
+                result = "err"
+            case None if "crashed" in run:
+                result = "crashed"
+            case other:
+                raise Unreadable(f"unknown result {other!r:.80}")
+        requests = run.get("requests")
+        return cls(
+            faults={int(number): fault for number, fault in faults.items()},
+            edit=run.get("edit_before_run"),
+            crashed="crashed" in run,
+            result=result,
+            requests=None
+            if requests is None
+            else [[int(r[OFFSET]), r[TOKEN], int(r[MOST])] for r in requests],
+            phases=[record["phase"] for record in records],
+            first_intent=all(record["same_intent_as_first"] for record in records),
+            unfinished=len(unfinished),
+            in_service=_in_service(run.get("config_tree_writes", [])),
+            tree=their_tree(listed),
+        )
+
+    @property
+    def ended(self) -> str:
+        """Whether the intent is completed, aborted or open."""
+        last = self.phases[-1] if self.phases else "open"
+        return last if last in {"completed", "aborted"} else "open"
+
+    @property
+    def staged(self) -> list[Case]:
+        """The parts that are staged."""
+        return [
+            {**entry, "path": str(entry["path"]).removeprefix(STAGING)}
+            for entry in self.tree
+            if str(entry["path"]).startswith(STAGING) and "size" in entry
+        ]
+
+    @property
+    def database(self) -> Json:
+        """The database that came out: size and sums."""
+        for entry in self.tree:
+            if entry["path"] == PENDING:
+                return {name: entry[name] for name in ("size", "crc32", "sha256")}
+        return None
+
+
+def _in_service(writes: Json) -> Json:
+    match writes:
+        case []:
+            return None
+        case [[_, {"rebootstrap_checkpoint_lsn": lsn, "rebootstrap_timeline": timeline}]]:
+            return {"lsn": lsn, "timeline": timeline}
+    raise Unreadable(f"unknown writes {writes!r:.80}")
+
+
+# --- the scripted primary -----------------------------------------------------------------------
+
+
+class Script:
+    """Answers the requests of one run, with its faults."""
+
+    def __init__(self, primary: Primary, run: Run, files: CrashingFiles, *, shift: int) -> None:
+        self.requests: list[list[Json]] = []
+        self._primary = primary
+        self._run = run
+        self._files = files
+        self._shift = shift
+
+    def __call__(self, request: BaseBackupRequest) -> str:
+        theirs = len(self.requests) + (self._shift if self.requests or not self._first() else 0)
+        self.requests.append([request.snapshot_offset, request.snapshot_token, request.max_bytes])
+        answer = self._primary.answer(request.snapshot_offset)
+        fault = self._run.faults.get(theirs)
+        return answer.encode() if fault is None else self._faulty(answer, fault, request)
+
+    def _first(self) -> bool:
+        """Whether the request that ours does not make was to go wrong: then our first one does."""
+        return 0 in self._run.faults
+
+    def _faulty(self, answer: BaseBackupChunk, fault: Case, request: BaseBackupRequest) -> str:
+        data = answer.basebackup_chunk or b""
+        match fault:
+            case {"kind": "exit"}:
+                self._files.died_at = f"request {len(self.requests)}"
+                self._files.check_alive()
+            case {"kind": "status"}:
+                raise SourceUnavailable("scripted: connection reset")
+            case {"kind": "raw"}:
+                return _only_text(fault)
+            case {"kind": "corrupt_chunk"}:
+                return replace(answer, basebackup_chunk=bytes([data[0] ^ 0xFF]) + data[1:]).encode()
+            case {"kind": "short_chunk"}:
+                return replace(answer, basebackup_chunk=data[:-1]).encode()
+            case {"kind": "no_chunk"}:
+                return replace(
+                    answer, basebackup_chunk=None, basebackup_chunk_ordinal=None
+                ).encode()
+            case {"kind": "no_basebackup"}:
+                return replace(
+                    answer,
+                    basebackup_available=False,
+                    basebackup_manifest=None,
+                    basebackup_chunk=None,
+                    basebackup_chunk_ordinal=None,
+                ).encode()
+            case {"kind": "wrong_offset"}:
+                return self._elsewhere(answer, fault, request).encode()
+        raise Unreadable(f"unknown fault {fault!r:.80}")
+
+    def _elsewhere(
+        self, answer: BaseBackupChunk, fault: Case, request: BaseBackupRequest
+    ) -> BaseBackupChunk:
+        """Return the answer with another chunk: the one that the fault names, or that was staged.
+
+        The vector need not say which one it was: it is one that RedDB then did not ask for.
+        """
+        chunks = self._primary.manifest.chunks
+        for named in (fault.get("offset"), fault.get("snapshot_offset")):
+            if isinstance(named, int):
+                return self._primary.answer(named)
+        asked = {request[0] for request in self._run.requests or []}
+        staged = {str(entry["path"]) for entry in self._run.staged}
+        unasked = [
+            chunk
+            for chunk in chunks
+            if chunk.relative_path in staged and chunk.snapshot_offset not in asked
+        ]
+        if unasked:
+            return self._primary.with_chunk(answer, unasked[0])
+        wanted = request.snapshot_offset
+        if [request[0] for request in self._run.requests or []].count(wanted) > 1:
+            return self._primary.with_chunk(answer, chunks[0])
+        return replace(answer, snapshot_offset=answer.snapshot_offset + 1)
+
+
+def _files_before(before: Json) -> list[Case]:
+    """Return the files that were there, each of them told as `path: content`."""
+    if not isinstance(before, list) or not all(isinstance(told, str) for told in before):
+        raise Unreadable(f"not files: {before!r:.80}")
+    split = (told.partition(": ") for told in before)
+    return [{"path": path, "text": text} for path, _, text in split]
+
+
+def _only_text(fault: Case) -> str:
+    texts = [v for name, v in fault.items() if name != "kind" and isinstance(v, str)]
+    if len(texts) != 1:
+        raise Unreadable(f"no single payload in {fault!r:.80}")
+    return texts[0]
+
+
+# --- our run ------------------------------------------------------------------------------------
+
+
+class OpaqueApplier:
+    """A database of which nothing is known but its bytes, and what the manifest says of it."""
+
+    def __init__(self, directory: Path, timeline: int) -> None:
+        self._timeline = timeline
+        with open_manifest(directory / MANIFEST_NAME) as manifest:
+            self._lsn = manifest.checkpoint_lsn
+
+    def identity(self) -> SourceIdentity:
+        """Return what the source was said to be."""
+        return SourceIdentity(DATABASE_ID, self._timeline)
+
+    def applied_lsn(self) -> int:
+        """Return the LSN of the base backup."""
+        return self._lsn
+
+    def apply(self, changes: object) -> None:
+        """Never called: the scripted primary has nothing new."""
+        raise AssertionError(changes)
+
+    def record_count(self) -> int:
+        """Return none."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What our run did."""
+
+    result: Json
+    error: str
+    requests: list[list[Json]]
+    ended: str
+    first_intent: bool
+    unfinished: int
+    in_service: Json
+    database: Json
+    staged: list[Case]
+
+
+class World:
+    """The replica's side of one case, over all its runs."""
+
+    def __init__(self, root: Path, case: Case) -> None:
+        self.primary = Primary.of(case)
+        self._target = root / "target"
+        self._spool = root / "spool"
+        self._chunk_bytes = int(str(case["chunk_bytes"]))
+        self._first_intent: UUID | None = None
+        staged = [
+            entry
+            for entry in _files_before(case.get("before", []))
+            if str(entry["path"]).startswith(STAGING)
+        ]
+        put(
+            self._spool / "parts",
+            [{**entry, "path": str(entry["path"]).removeprefix(STAGING)} for entry in staged],
+        )
+
+    def run(self, run: Run) -> Ours:
+        """Do one run, and look at what it left."""
+        files = CrashingFiles()
+        if run.edit is not None:
+            self._edit(run.edit)
+        script = Script(self.primary, run, files, shift=self._skips(run))
+        error = ""
+        try:
+            result: Json = {"ok": self._replicate(script, files)}
+        except SimulatedCrash:
+            result = "crashed"
+        except BootledgerError as wrong:
+            result, error = "err", f"{type(wrong).__name__}: {wrong}"
+        finally:
+            files.bury()
+        return self._look(result, error, script.requests)
+
+    def _skips(self, run: Run) -> int:
+        """Return how many requests at the beginning of RedDB's run ours does without."""
+        begins_anew = "running" in run.phases
+        if not begins_anew or not self._spool.exists():
+            return 0
+        with closing(Spool.open(self._spool, Files())) as spool:
+            goes_on = spool.origin is not None and not spool.origin.ask_anew
+        return 1 if goes_on else 0
+
+    def _replicate(self, script: Script, files: CrashingFiles) -> int:
+        timeline = self.primary.manifest.timeline
+        node_id = self.primary.replica_id
+        with (
+            RedDbSource.open(
+                script,
+                SourceIdentity(DATABASE_ID, timeline),
+                self._spool,
+                files,
+                replica_id=node_id,
+                max_bytes=self._chunk_bytes,
+                log=RedDbLog(self._log, _no_record),
+                pause=_no_pause,
+            ) as source,
+            Target.open(
+                self._target, files, source_database_id=DATABASE_ID, node_id=node_id
+            ) as target,
+            IntentLog.open(
+                self._target / LEDGER_NAME, files=files, sink=_quiet, clock=lambda: 1
+            ) as log,
+        ):
+            replication = Replication(
+                node_id,
+                log,
+                source,
+                target,
+                partial(OpaqueApplier, timeline=timeline),
+                files=files,
+                settings=Settings(clock=lambda: 1),
+            )
+            return replication.run().applied_lsn
+
+    def _log(self, _: WalStreamOpen) -> str:
+        return WalStreamChunk(current_lsn=self.primary.manifest.checkpoint_lsn).encode()
+
+    def _look(self, result: Json, error: str, requests: list[list[Json]]) -> Ours:
+        with IntentLog.open(self._target / LEDGER_NAME, sink=_quiet) as log:
+            unfinished = log.list_unfinished()
+            intents = list(dict.fromkeys(entry.intent_id for entry in log.store.read(0, 10_000)))
+            last = log.store.head(intents[-1]) if intents else None
+        self._first_intent = self._first_intent or (intents[0] if intents else None)
+        ended = "open" if unfinished or last is None else State.COMPLETED.value
+        promoted = read_current(self._target)
+        data = b""
+        if promoted is not None:
+            data = (current_directory(self._target) / DATA_NAME).read_bytes()
+        parts = self._spool / "parts"
+        return Ours(
+            result=result,
+            error=error,
+            requests=requests,
+            ended=ended,
+            first_intent=not intents or intents[-1] == self._first_intent,
+            unfinished=len(unfinished),
+            in_service=None
+            if promoted is None
+            else {
+                "lsn": self.primary.manifest.checkpoint_lsn,
+                "timeline": self.primary.manifest.timeline,
+            },
+            database=None
+            if promoted is None
+            else {
+                "size": len(data),
+                "crc32": zlib.crc32(data),
+                "sha256": sha256(data).hexdigest(),
+            },
+            staged=[entry for entry in tree(parts) if "size" in entry] if parts.exists() else [],
+        )
+
+    def _edit(self, edit: str) -> None:
+        """Do to a staged part what the vector says in words."""
+        if found := re.fullmatch(
+            r"(first|last) byte of staged chunk (\d+) overwritten with ([0-9a-f]{2})", edit
+        ):
+            path = self._part(int(found[2]))
+            data = bytearray(path.read_bytes())
+            data[0 if found[1] == "first" else -1] = int(found[3], 16)
+            path.write_bytes(data)
+        elif found := re.fullmatch(r"staged chunk (\d+) (?:was )?(?:removed|deleted)", edit):
+            self._part(int(found[1])).unlink()
+        elif found := re.fullmatch(r"staged chunk (\d+) truncated to (\d+) bytes?", edit):
+            path = self._part(int(found[1]))
+            path.write_bytes(path.read_bytes()[: int(found[2])])
+        else:
+            raise Unreadable(f"unknown edit {edit!r}")
+
+    def _part(self, ordinal: int) -> Path:
+        return self._spool / "parts" / self.primary.manifest.chunk(ordinal).relative_path
+
+
+def _no_record(data: bytes) -> tuple[bytes, bytes | None]:
+    raise AssertionError(data)
+
+
+def _no_pause(_: float) -> None: ...
+
+
+def _quiet(_: OperatorEvent) -> None: ...
+
+
+# --- what is different on purpose ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is compared, and what was true of the primary and of our run."""
+
+    what: str
+    primary: Primary
+    ours: Ours
+    theirs: Run
+
+
+def _suspends(comparison: Comparison) -> bool:
+    match comparison:
+        case Comparison(Asked("ended"), "aborted", "open"):
+            return True
+        case Comparison(Asked("unfinished", theirs=run, ours=ours), int(their_count), int(count)):
+            return ours.ended == "open" and run.ended == "aborted" and count == their_count + 1
+    return False
+
+
+def _asks_at_the_first_gap(comparison: Comparison) -> bool:
+    match comparison:
+        case Comparison(Asked("requests"), list(theirs), list(ours)):
+            pass
+        case _:
+            return False
+    known = {tuple(request) for request in theirs}
+    asked = {tuple(request) for request in ours}
+    in_order = [request[0] for request in ours] == sorted(request[0] for request in ours)
+    return (
+        in_order
+        and asked <= known | {tuple(request) for request in ours[:1]}
+        and known <= asked | {tuple(request) for request in theirs[:1]}
+    )
+
+
+def _strands_none(comparison: Comparison) -> bool:
+    match comparison:
+        case Comparison(Asked("first_intent"), False, True):
+            return True
+        case Comparison(Asked("unfinished", ours=ours), int(theirs), 0):
+            return ours.ended == "completed" and theirs > 0
+    return False
+
+
+def _is_exact(comparison: Comparison) -> bool:
+    match comparison:
+        case Comparison(Asked("in_service"), {"lsn": int(theirs)}, {"lsn": int(ours)}):
+            return theirs != ours and theirs == min(int(float(ours)), 2**63 - 1)
+    return False
+
+
+def _releases(comparison: Comparison) -> bool:
+    match comparison:
+        case Comparison(Asked("staged", ours=ours), list(_), []):
+            return ours.ended == "completed"
+    return False
+
+
+def _is_empty(comparison: Comparison) -> bool:
+    match comparison:
+        case Comparison(Asked(primary=primary, ours=ours)):
+            return not primary.manifest.snapshot_bytes and "empty" in ours.error
+    return False
+
+
+def _cannot_be_a_header(comparison: Comparison) -> bool:
+    match comparison:
+        case Comparison(Asked(primary=primary)):
+            token = primary.token or ""
+            return not (token.isascii() and token.isprintable())
+    return False
+
+
+def _asks_no_more(comparison: Comparison) -> bool:
+    match comparison:
+        case Comparison(Asked(ours=ours)):
+            return "sent nothing new" in ours.error and len(ours.requests) >= MOST_FRUITLESS
+    return False
+
+
+RULES = (
+    Rule("empty-is-no-database", _is_empty),
+    Rule("token-is-text", _cannot_be_a_header),
+    Rule("no-endless-asking", _asks_no_more),
+    Rule("broken-link-suspends", _suspends),
+    Rule("first-gap-first", _asks_at_the_first_gap),
+    Rule("strands-none", _strands_none),
+    Rule("u64-not-f64", _is_exact),
+    Rule("spool-is-released", _releases),
+)
+
+
+def _compared(case: Case) -> Iterator[Comparison]:
+    runs = case["runs"]
+    if not isinstance(runs, list):
+        raise Unreadable("runs are not a list")
+    with empty_root() as root:
+        world = World(root, case)
+        for told in runs:
+            theirs = Run.of(told)
+            ours = world.run(theirs)
+            for what in (
+                "result",
+                "requests",
+                "ended",
+                "first_intent",
+                "unfinished",
+                "in_service",
+                "database",
+                "staged",
+            ):
+                if (expected := getattr(theirs, what)) is None and what == "requests":
+                    continue
+                asked = Asked(what, world.primary, ours, theirs)
+                yield Comparison(asked, expected, getattr(ours, what))
+
+
+def _judged(name: str, case: Case) -> Verdict:
+    return judge(name, _compared(case), RULES)
+
+
+def _walk(path: Path) -> Iterator[Verdict]:
+    for number, case in enumerate(cases(path)):
+        name = str(case.get("name", number))
+        yield guarded(name, partial(_judged, name, case))
+
+
+WALKERS: Mapping[str, Walker] = {"flow/cases.json": _walk}
