@@ -16,7 +16,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -60,6 +60,12 @@ from conformance.verdicts import Comparison, Rule, Verdict, Walker, judge
 
 DATABASE_ID = "0197a5a0-0000-7000-8000-000000000001"
 OFFSET, TOKEN, MOST = (f"x-reddb-snapshot-{name}" for name in ("offset", "token", "max-bytes"))
+_EDIT = re.compile(
+    r"(?:(?P<end>first|last) byte of )?staged chunk (?P<ordinal>\d+) "
+    r"(?:overwritten with (?P<byte>[0-9a-f]{2})"
+    r"|truncated to (?P<length>\d+) bytes?|(?:was )?(?:removed|deleted))"
+)
+"""What a vector says in words was done to a staged part."""
 STAGING = "main.rebootstrap.redbase/"
 PENDING = "main.rebootstrap.pending.rdb"
 
@@ -112,6 +118,15 @@ class Primary:
             return None
         return f"snapshot:{self.replica_id}:{self.snapshot_lsn}:{self.data_file_bytes}"
 
+    def sound(self, parts: list[Case]) -> list[Case]:
+        """Return those of `parts` that are what the manifest says.
+
+        A part that was damaged on the disk is removed when it is read next, which is at another
+        moment here and there.
+        """
+        right = {c.relative_path: (c.chunk_bytes, c.checksum) for c in self.manifest.chunks}
+        return [p for p in parts if right.get(str(p["path"])) == (p["size"], p["crc32"])]
+
     def answer(self, offset: int) -> BaseBackupChunk:
         """Return what it answers to a request, without any fault."""
         found = [c for c in self.manifest.chunks if c.snapshot_offset == offset]
@@ -146,6 +161,8 @@ class Run:
     crashed: bool
     result: Json
     requests: list[list[Json]] | None
+    asked: list[int]
+    """The offsets that it asked for, as far as requests or checkpoints tell."""
     phases: list[str]
     first_intent: bool
     unfinished: int
@@ -175,6 +192,11 @@ class Run:
             case other:
                 raise Unreadable(f"unknown result {other!r:.80}")
         requests = run.get("requests")
+        phases = [record["phase"] for record in records]
+        asked = [int(r[OFFSET]) for r in requests or []] or [
+            *([0] if "running" in phases else []),
+            *(r["progress"]["snapshot_offset"] for r in records if r.get("progress")),
+        ]
         return cls(
             faults={int(number): fault for number, fault in faults.items()},
             edit=run.get("edit_before_run"),
@@ -183,7 +205,8 @@ class Run:
             requests=None
             if requests is None
             else [[int(r[OFFSET]), r[TOKEN], int(r[MOST])] for r in requests],
-            phases=[record["phase"] for record in records],
+            asked=asked,
+            phases=phases,
             first_intent=all(record["same_intent_as_first"] for record in records),
             unfinished=len(unfinished),
             in_service=_in_service(run.get("config_tree_writes", [])),
@@ -198,7 +221,7 @@ class Run:
 
     @property
     def staged(self) -> list[Case]:
-        """The parts that are staged."""
+        """The files of parts that are there."""
         return [
             {**entry, "path": str(entry["path"]).removeprefix(STAGING)}
             for entry in self.tree
@@ -229,23 +252,22 @@ def _in_service(writes: Json) -> Json:
 class Script:
     """Answers the requests of one run, with its faults."""
 
-    def __init__(self, primary: Primary, run: Run, files: CrashingFiles, *, shift: int) -> None:
+    def __init__(
+        self, primary: Primary, run: Run, files: CrashingFiles, staged: set[str], *, shift: int
+    ) -> None:
         self.requests: list[list[Json]] = []
         self._primary = primary
         self._run = run
         self._files = files
+        self._staged = staged
         self._shift = shift
 
     def __call__(self, request: BaseBackupRequest) -> str:
-        theirs = len(self.requests) + (self._shift if self.requests or not self._first() else 0)
+        theirs = len(self.requests) + self._shift
         self.requests.append([request.snapshot_offset, request.snapshot_token, request.max_bytes])
         answer = self._primary.answer(request.snapshot_offset)
         fault = self._run.faults.get(theirs)
         return answer.encode() if fault is None else self._faulty(answer, fault, request)
-
-    def _first(self) -> bool:
-        """Whether the request that ours does not make was to go wrong: then our first one does."""
-        return 0 in self._run.faults
 
     def _faulty(self, answer: BaseBackupChunk, fault: Case, request: BaseBackupRequest) -> str:
         data = answer.basebackup_chunk or b""
@@ -284,21 +306,22 @@ class Script:
 
         The vector need not say which one it was: it is one that RedDB then did not ask for.
         """
-        chunks = self._primary.manifest.chunks
         for named in (fault.get("offset"), fault.get("snapshot_offset")):
             if isinstance(named, int):
                 return self._primary.answer(named)
-        asked = {request[0] for request in self._run.requests or []}
-        staged = {str(entry["path"]) for entry in self._run.staged}
+        chunks = self._primary.manifest.chunks
+        came = {str(entry["path"]) for entry in self._run.staged}
         unasked = [
             chunk
             for chunk in chunks
-            if chunk.relative_path in staged and chunk.snapshot_offset not in asked
+            if chunk.relative_path in came
+            and chunk.relative_path not in self._staged
+            and chunk.snapshot_offset not in self._run.asked
         ]
         if unasked:
-            return self._primary.with_chunk(answer, unasked[0])
-        wanted = request.snapshot_offset
-        if [request[0] for request in self._run.requests or []].count(wanted) > 1:
+            self._staged.add(unasked[-1].relative_path)
+            return self._primary.with_chunk(answer, unasked[-1])
+        if self._run.asked.count(request.snapshot_offset) > 1:
             return self._primary.with_chunk(answer, chunks[0])
         return replace(answer, snapshot_offset=answer.snapshot_offset + 1)
 
@@ -388,7 +411,9 @@ class World:
         files = CrashingFiles()
         if run.edit is not None:
             self._edit(run.edit)
-        script = Script(self.primary, run, files, shift=self._skips(run))
+        parts = self._spool / "parts"
+        staged = {str(entry["path"]) for entry in tree(parts)} if parts.exists() else set()
+        script = Script(self.primary, run, files, staged, shift=self._skips(run))
         error = ""
         try:
             result: Json = {"ok": self._replicate(script, files)}
@@ -401,13 +426,17 @@ class World:
         return self._look(result, error, script.requests)
 
     def _skips(self, run: Run) -> int:
-        """Return how many requests at the beginning of RedDB's run ours does without."""
-        begins_anew = "running" in run.phases
-        if not begins_anew or not self._spool.exists():
+        """Return how many requests at the beginning of RedDB's run ours does without.
+
+        That is the one for the beginning, if that is staged and we need not ask anew. One that was
+        to go wrong counts: then our first one does.
+        """
+        if "running" not in run.phases or 0 in run.faults or not self._spool.exists():
             return 0
         with closing(Spool.open(self._spool, Files())) as spool:
-            goes_on = spool.origin is not None and not spool.origin.ask_anew
-        return 1 if goes_on else 0
+            if spool.origin is None or spool.origin.ask_anew:
+                return 0
+            return 0 if any(c.snapshot_offset == 0 for c in spool.missing()) else 1
 
     def _replicate(self, script: Script, files: CrashingFiles) -> int:
         timeline = self.primary.manifest.timeline
@@ -481,20 +510,19 @@ class World:
 
     def _edit(self, edit: str) -> None:
         """Do to a staged part what the vector says in words."""
-        if found := re.fullmatch(
-            r"(first|last) byte of staged chunk (\d+) overwritten with ([0-9a-f]{2})", edit
-        ):
-            path = self._part(int(found[2]))
-            data = bytearray(path.read_bytes())
-            data[0 if found[1] == "first" else -1] = int(found[3], 16)
-            path.write_bytes(data)
-        elif found := re.fullmatch(r"staged chunk (\d+) (?:was )?(?:removed|deleted)", edit):
-            self._part(int(found[1])).unlink()
-        elif found := re.fullmatch(r"staged chunk (\d+) truncated to (\d+) bytes?", edit):
-            path = self._part(int(found[1]))
-            path.write_bytes(path.read_bytes()[: int(found[2])])
-        else:
+        if (found := _EDIT.fullmatch(edit)) is None:
             raise Unreadable(f"unknown edit {edit!r}")
+        path = self._part(int(found["ordinal"]))
+        if not path.exists():  # damaged before, and removed by ours already
+            return
+        data = bytearray(path.read_bytes())
+        if found["end"]:
+            data[0 if found["end"] == "first" else -1] = int(found["byte"], 16)
+            path.write_bytes(data)
+        elif found["length"]:
+            path.write_bytes(data[: int(found["length"])])
+        else:
+            path.unlink()
 
     def _part(self, ordinal: int) -> Path:
         return self._spool / "parts" / self.primary.manifest.chunk(ordinal).relative_path
@@ -518,9 +546,10 @@ class Asked:
     """What is compared, and what was true of the primary and of our run."""
 
     what: str
-    primary: Primary
-    ours: Ours
-    theirs: Run
+    primary: Primary = field(repr=False)
+    ours: Ours = field(repr=False)
+    theirs: Run = field(repr=False)
+    number: int
 
 
 def _suspends(comparison: Comparison) -> bool:
@@ -536,6 +565,9 @@ def _asks_at_the_first_gap(comparison: Comparison) -> bool:
     match comparison:
         case Comparison(Asked("requests"), list(theirs), list(ours)):
             pass
+        case Comparison(Asked("staged", theirs=Run(edit=str())), list(theirs), list(ours)):
+            # What was lost on the disk came first here, so as many others are still missing.
+            return len(theirs) == len(ours)
         case _:
             return False
     known = {tuple(request) for request in theirs}
@@ -552,8 +584,8 @@ def _strands_none(comparison: Comparison) -> bool:
     match comparison:
         case Comparison(Asked("first_intent"), False, True):
             return True
-        case Comparison(Asked("unfinished", ours=ours), int(theirs), 0):
-            return ours.ended == "completed" and theirs > 0
+        case Comparison(Asked("unfinished"), int(theirs), int(ours)):
+            return theirs > ours
     return False
 
 
@@ -611,23 +643,22 @@ def _compared(case: Case) -> Iterator[Comparison]:
         raise Unreadable("runs are not a list")
     with empty_root() as root:
         world = World(root, case)
-        for told in runs:
+        for number, told in enumerate(runs):
             theirs = Run.of(told)
             ours = world.run(theirs)
-            for what in (
-                "result",
-                "requests",
-                "ended",
-                "first_intent",
-                "unfinished",
-                "in_service",
-                "database",
-                "staged",
+            for what, expected, found in (
+                ("result", theirs.result, ours.result),
+                ("requests", theirs.requests, ours.requests),
+                ("ended", theirs.ended, ours.ended),
+                ("first_intent", theirs.first_intent, ours.first_intent),
+                ("unfinished", theirs.unfinished, ours.unfinished),
+                ("in_service", theirs.in_service, ours.in_service),
+                ("database", theirs.database, ours.database),
+                ("staged", *map(world.primary.sound, (theirs.staged, ours.staged))),
             ):
-                if (expected := getattr(theirs, what)) is None and what == "requests":
-                    continue
-                asked = Asked(what, world.primary, ours, theirs)
-                yield Comparison(asked, expected, getattr(ours, what))
+                if theirs.requests is not None or what != "requests":
+                    asked = Asked(what, world.primary, ours, theirs, number)
+                    yield Comparison(asked, expected, found)
 
 
 def _judged(name: str, case: Case) -> Verdict:
