@@ -36,21 +36,28 @@ def _leads_out(path: str, target: str) -> bool:
 
 
 def _could_leave(asked: object) -> bool:
-    """Whether a path, or a link, leads out of the root, or a path names no file of its own."""
+    """Whether a path, or a link, leads out of the root, or a path names no file of its own.
+
+    A link that has a temporary name is one that would be written through.
+    """
     paths = list(_manifest_paths(asked))
     return (
-        any(leads_out(path) for path in paths)
-        or any(path.rpartition("/")[2] in ("", ".") for path in paths)
+        any(leads_out(path) or path.rpartition("/")[2] in ("", ".") for path in paths)
         or any(_leads_out(*link) for link in _links(asked))
+        or any(PurePosixPath(path) in _temporary(paths) for path, _ in _links(asked))
     )
+
+
+def _temporary(paths: Iterable[str]) -> set[PurePosixPath]:
+    """What RedDB calls the parts while it writes them."""
+    return {PurePosixPath(atomic_temp_path(PurePosixPath(path))) for path in paths}
 
 
 def _stays(comparison: Comparison) -> bool:
     if not _could_leave(comparison.asked):
         return False
-    if _is_answer(comparison.ours):
-        return "err" in comparison.ours
-    return _is_answer(comparison.theirs) is False
+    answers = comparison.theirs, comparison.ours
+    return not _is_answer(comparison.ours) or any("err" in answer for answer in answers)
 
 
 def _is_answer(value: object) -> bool:
@@ -59,21 +66,17 @@ def _is_answer(value: object) -> bool:
 
 def _spares(comparison: Comparison) -> bool:
     """Whether ours still has what theirs destroyed: a part called like a temporary file."""
-    paths = [PurePosixPath(path) for path in _manifest_paths(comparison.asked)]
-    temporary = {atomic_temp_path(path) for path in paths if path.name}
-    if not temporary & set(paths):
+    parts = {PurePosixPath(path) for path in _manifest_paths(comparison.asked)}
+    if not parts & _temporary(map(str, parts)):
         return False
     wanted, answer = comparison.theirs, comparison.ours
     if not _is_answer(answer):
-        return wanted.items() <= answer.items()
-    if "ok" not in answer:
-        return False
-    recovered = wanted.get("ok")
-    return "err" in wanted or (
-        isinstance(recovered, list)
-        and isinstance(answer["ok"], list)
-        and set(recovered) <= set(answer["ok"])
-    )
+        others = {name for name in wanted if PurePosixPath(name) not in parts}
+        return all(answer.get(name) == wanted[name] for name in others if name[-1] != "/")
+    if "err" in wanted:
+        return True
+    recovered = wanted["ok"], answer.get("ok")
+    return all(isinstance(each, list) for each in recovered) and {*recovered[0]} <= {*recovered[1]}
 
 
 def _without_leftovers(names: Iterable[str]) -> set[str]:
