@@ -435,7 +435,10 @@ def bring_up(primary: Primary, database: Path, place: Path, *, follows: bool = T
 
 def serve_log(database: Database, request: WalStreamOpen) -> str:
     """Answer as a primary whose records are `key NUL value`, or a key alone."""
-    found = database.changes(request.since_lsn, request.max_count)
+    try:
+        found = database.changes(request.since_lsn, request.max_count)
+    except LogWindowLost:
+        found = []
     return WalStreamChunk(
         current_lsn=database.last_lsn(),
         records=tuple(
@@ -479,6 +482,26 @@ def test_without_a_log_each_newer_base_backup_is_a_generation(tmp_path: Path) ->
     newer = backup_of(tmp_path / "database", place)
     outcome = bring_up(newer, tmp_path / "database", place, follows=False)
     assert (outcome.copied, outcome.generation) == (True, 2)
+    assert_equal(tmp_path / "database", place / "target")
+
+
+def test_a_base_backup_that_the_log_does_not_go_on_from_is_not_copied_for_ever(
+    tmp_path: Path,
+) -> None:
+    """The primary is told to make a newer one; with that it goes on, in the same intent."""
+    make_primary(tmp_path / "database")
+    place = tmp_path / "replica"
+    old = backup_of(tmp_path / "database", place)
+    last_lsn = write_more(tmp_path / "database", seed=1)
+    with Database.open(tmp_path / "database", Files(), name="primary") as opened:
+        opened.prune(last_lsn)
+    for _ in range(2):
+        del old.requests[:]
+        with pytest.raises(SourceUnavailable, match="does not go on"):
+            bring_up(old, tmp_path / "database", place)
+    assert old.requests == [(0, None)]
+    outcome = bring_up(backup_of(tmp_path / "database", place), tmp_path / "database", place)
+    assert (outcome.epochs, outcome.generation) == (3, 2)
     assert_equal(tmp_path / "database", place / "target")
 
 

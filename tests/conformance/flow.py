@@ -13,13 +13,12 @@ more although it is staged, ours has one request less, and the numbers are shift
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
+from typing import TypeAlias
 from uuid import UUID
 
 from worlds import CrashingFiles
@@ -45,20 +44,14 @@ from bootledger.replica.reddb_source import RedDbLog, RedDbSource
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import LEDGER_NAME, Target, current_directory
 from bootledger.statemachine.progress import State
-from conformance.outcomes import (
-    Case,
-    Json,
-    Unreadable,
-    cases,
-    empty_root,
-    guarded,
-    put,
-    their_tree,
-    tree,
-)
-from conformance.verdicts import Comparison, Rule, Verdict, Walker, judge
+from conformance.answers import Json, Unknown, read_json, verdicts
+from conformance.outcomes import empty_root
+from conformance.trees import our_tree, plant, their_tree
+from conformance.verdicts import Comparison, Rule, Verdict
 
 DATABASE_ID = "0197a5a0-0000-7000-8000-000000000001"
+Tree: TypeAlias = "dict[str, Json]"
+
 OFFSET, TOKEN, MOST = (f"x-reddb-snapshot-{name}" for name in ("offset", "token", "max-bytes"))
 _EDIT = re.compile(
     r"(?:(?P<end>first|last) byte of )?staged chunk (?P<ordinal>\d+) "
@@ -86,7 +79,7 @@ class Primary:
     replica_id: str
 
     @classmethod
-    def of(cls, case: Case) -> Primary:
+    def of(cls, case: Mapping[str, Json]) -> Primary:
         """Return the primary of a case."""
         match case:
             case {
@@ -109,7 +102,7 @@ class Primary:
                     has_path,
                     replica_id,
                 )
-        raise Unreadable(f"no primary in {sorted(case)}")
+        raise Unknown(f"no primary in {sorted(case)}")
 
     @property
     def token(self) -> str | None:
@@ -118,14 +111,14 @@ class Primary:
             return None
         return f"snapshot:{self.replica_id}:{self.snapshot_lsn}:{self.data_file_bytes}"
 
-    def sound(self, parts: list[Case]) -> list[Case]:
+    def sound(self, parts: Tree) -> Tree:
         """Return those of `parts` that are what the manifest says.
 
         A part that was damaged on the disk is removed when it is read next, which is at another
         moment here and there.
         """
-        right = {c.relative_path: (c.chunk_bytes, c.checksum) for c in self.manifest.chunks}
-        return [p for p in parts if right.get(str(p["path"])) == (p["size"], p["crc32"])]
+        right = {c.relative_path: [c.chunk_bytes, c.checksum] for c in self.manifest.chunks}
+        return {path: entry for path, entry in parts.items() if entry[1:3] == right.get(path)}
 
     def answer(self, offset: int) -> BaseBackupChunk:
         """Return what it answers to a request, without any fault."""
@@ -156,7 +149,7 @@ class Primary:
 class Run:
     """One run, as RedDB did it."""
 
-    faults: Mapping[int, Case]
+    faults: Mapping[int, Mapping[str, Json]]
     edit: str | None
     crashed: bool
     result: Json
@@ -167,7 +160,7 @@ class Run:
     first_intent: bool
     unfinished: int
     in_service: Json
-    tree: list[Case]
+    tree: Tree
 
     @classmethod
     def of(cls, run: Json) -> Run:
@@ -181,7 +174,7 @@ class Run:
             }:
                 pass
             case _:
-                raise Unreadable(f"not a run: {run!r:.200}")
+                raise Unknown(f"not a run: {run!r:.200}")
         match run.get("result"):
             case {"ok": int(lsn)}:
                 result: Json = {"ok": lsn}
@@ -190,7 +183,7 @@ class Run:
             case None if "crashed" in run:
                 result = "crashed"
             case other:
-                raise Unreadable(f"unknown result {other!r:.80}")
+                raise Unknown(f"unknown result {other!r:.80}")
         requests = run.get("requests")
         phases = [record["phase"] for record in records]
         asked = [int(r[OFFSET]) for r in requests or []] or [
@@ -220,21 +213,18 @@ class Run:
         return last if last in {"completed", "aborted"} else "open"
 
     @property
-    def staged(self) -> list[Case]:
+    def staged(self) -> Tree:
         """The files of parts that are there."""
-        return [
-            {**entry, "path": str(entry["path"]).removeprefix(STAGING)}
-            for entry in self.tree
-            if str(entry["path"]).startswith(STAGING) and "size" in entry
-        ]
+        return {
+            path.removeprefix(STAGING): entry
+            for path, entry in self.tree.items()
+            if path.startswith(STAGING)
+        }
 
     @property
     def database(self) -> Json:
-        """The database that came out: size and sums."""
-        for entry in self.tree:
-            if entry["path"] == PENDING:
-                return {name: entry[name] for name in ("size", "crc32", "sha256")}
-        return None
+        """The database that came out: length and sums."""
+        return self.tree.get(PENDING)
 
 
 def _in_service(writes: Json) -> Json:
@@ -243,7 +233,7 @@ def _in_service(writes: Json) -> Json:
             return None
         case [[_, {"rebootstrap_checkpoint_lsn": lsn, "rebootstrap_timeline": timeline}]]:
             return {"lsn": lsn, "timeline": timeline}
-    raise Unreadable(f"unknown writes {writes!r:.80}")
+    raise Unknown(f"unknown writes {writes!r:.80}")
 
 
 # --- the scripted primary -----------------------------------------------------------------------
@@ -269,7 +259,9 @@ class Script:
         fault = self._run.faults.get(theirs)
         return answer.encode() if fault is None else self._faulty(answer, fault, request)
 
-    def _faulty(self, answer: BaseBackupChunk, fault: Case, request: BaseBackupRequest) -> str:
+    def _faulty(
+        self, answer: BaseBackupChunk, fault: Mapping[str, Json], request: BaseBackupRequest
+    ) -> str:
         data = answer.basebackup_chunk or b""
         match fault:
             case {"kind": "exit"}:
@@ -297,10 +289,10 @@ class Script:
                 ).encode()
             case {"kind": "wrong_offset"}:
                 return self._elsewhere(answer, fault, request).encode()
-        raise Unreadable(f"unknown fault {fault!r:.80}")
+        raise Unknown(f"unknown fault {fault!r:.80}")
 
     def _elsewhere(
-        self, answer: BaseBackupChunk, fault: Case, request: BaseBackupRequest
+        self, answer: BaseBackupChunk, fault: Mapping[str, Json], request: BaseBackupRequest
     ) -> BaseBackupChunk:
         """Return the answer with another chunk: the one that the fault names, or that was staged.
 
@@ -310,7 +302,7 @@ class Script:
             if isinstance(named, int):
                 return self._primary.answer(named)
         chunks = self._primary.manifest.chunks
-        came = {str(entry["path"]) for entry in self._run.staged}
+        came = self._run.staged
         unasked = [
             chunk
             for chunk in chunks
@@ -326,18 +318,16 @@ class Script:
         return replace(answer, snapshot_offset=answer.snapshot_offset + 1)
 
 
-def _files_before(before: Json) -> list[Case]:
+def _files_before(before: Json) -> list[Mapping[str, Json]]:
     """Return the files that were there, each of them told as `path: content`."""
-    if not isinstance(before, list) or not all(isinstance(told, str) for told in before):
-        raise Unreadable(f"not files: {before!r:.80}")
     split = (told.partition(": ") for told in before)
-    return [{"path": path, "text": text} for path, _, text in split]
+    return [{"path": path, "hex": text.encode().hex()} for path, _, text in split]
 
 
-def _only_text(fault: Case) -> str:
+def _only_text(fault: Mapping[str, Json]) -> str:
     texts = [v for name, v in fault.items() if name != "kind" and isinstance(v, str)]
     if len(texts) != 1:
-        raise Unreadable(f"no single payload in {fault!r:.80}")
+        raise Unknown(f"no single payload in {fault!r:.80}")
     return texts[0]
 
 
@@ -384,35 +374,29 @@ class Ours:
     unfinished: int
     in_service: Json
     database: Json
-    staged: list[Case]
+    staged: Tree
 
 
 class World:
     """The replica's side of one case, over all its runs."""
 
-    def __init__(self, root: Path, case: Case) -> None:
+    def __init__(self, root: Path, case: Mapping[str, Json]) -> None:
         self.primary = Primary.of(case)
         self._target = root / "target"
         self._spool = root / "spool"
         self._chunk_bytes = int(str(case["chunk_bytes"]))
         self._first_intent: UUID | None = None
-        staged = [
-            entry
-            for entry in _files_before(case.get("before", []))
-            if str(entry["path"]).startswith(STAGING)
-        ]
-        put(
-            self._spool / "parts",
-            [{**entry, "path": str(entry["path"]).removeprefix(STAGING)} for entry in staged],
-        )
+        for entry in _files_before(case.get("before", [])):
+            if entry["path"].startswith(STAGING):  # the others have names that are RedDB's alone
+                path = entry["path"].removeprefix(STAGING)
+                plant(self._spool / "parts", [{**entry, "path": path}])
 
     def run(self, run: Run) -> Ours:
         """Do one run, and look at what it left."""
         files = CrashingFiles()
         if run.edit is not None:
             self._edit(run.edit)
-        parts = self._spool / "parts"
-        staged = {str(entry["path"]) for entry in tree(parts)} if parts.exists() else set()
+        staged = set(our_tree(self._spool / "parts"))
         script = Script(self.primary, run, files, staged, shift=self._skips(run))
         error = ""
         try:
@@ -481,10 +465,9 @@ class World:
         self._first_intent = self._first_intent or (intents[0] if intents else None)
         ended = "open" if unfinished or last is None else State.COMPLETED.value
         promoted = read_current(self._target)
-        data = b""
-        if promoted is not None:
-            data = (current_directory(self._target) / DATA_NAME).read_bytes()
-        parts = self._spool / "parts"
+        database = (
+            None if promoted is None else our_tree(current_directory(self._target))[DATA_NAME]
+        )
         return Ours(
             result=result,
             error=error,
@@ -498,20 +481,14 @@ class World:
                 "lsn": self.primary.manifest.checkpoint_lsn,
                 "timeline": self.primary.manifest.timeline,
             },
-            database=None
-            if promoted is None
-            else {
-                "size": len(data),
-                "crc32": zlib.crc32(data),
-                "sha256": sha256(data).hexdigest(),
-            },
-            staged=[entry for entry in tree(parts) if "size" in entry] if parts.exists() else [],
+            database=database,
+            staged=our_tree(self._spool / "parts"),
         )
 
     def _edit(self, edit: str) -> None:
         """Do to a staged part what the vector says in words."""
         if (found := _EDIT.fullmatch(edit)) is None:
-            raise Unreadable(f"unknown edit {edit!r}")
+            raise Unknown(f"unknown edit {edit!r}")
         path = self._part(int(found["ordinal"]))
         if not path.exists():  # damaged before, and removed by ours already
             return
@@ -598,7 +575,7 @@ def _is_exact(comparison: Comparison) -> bool:
 
 def _releases(comparison: Comparison) -> bool:
     match comparison:
-        case Comparison(Asked("staged", ours=ours), list(_), []):
+        case Comparison(Asked("staged", ours=ours), dict(_), {}):
             return ours.ended == "completed"
     return False
 
@@ -637,10 +614,10 @@ RULES = (
 )
 
 
-def _compared(case: Case) -> Iterator[Comparison]:
+def _compared(case: Mapping[str, Json]) -> Iterator[Comparison]:
     runs = case["runs"]
     if not isinstance(runs, list):
-        raise Unreadable("runs are not a list")
+        raise Unknown("runs are not a list")
     with empty_root() as root:
         world = World(root, case)
         for number, told in enumerate(runs):
@@ -661,14 +638,6 @@ def _compared(case: Case) -> Iterator[Comparison]:
                     yield Comparison(asked, expected, found)
 
 
-def _judged(name: str, case: Case) -> Verdict:
-    return judge(name, _compared(case), RULES)
-
-
-def _walk(path: Path) -> Iterator[Verdict]:
-    for number, case in enumerate(cases(path)):
-        name = str(case.get("name", number))
-        yield guarded(name, partial(_judged, name, case))
-
-
-WALKERS: Mapping[str, Walker] = {"flow/cases.json": _walk}
+def walk(path: Path) -> Iterator[Verdict]:
+    """Judge every case: all its runs, one after the other on the same files."""
+    return verdicts(read_json(path), _compared, RULES)
