@@ -10,4 +10,5 @@
 - `owner`, `handle`: one owner's hold on one intent; `endings` is how it pauses or ends
 - `compaction`: finished intents of a ledger into its archive
 - `loop`, `steps`: the whole bootstrap by itself; `manifests`, `settings` and `observer` serve it
+- `reddb_source`: a RedDB primary as a source; `reddb_download` fills the spool for it
 """

@@ -78,6 +78,8 @@ class Files:
         temporary = temporary or temporary_path(path)
         with translated(path):
             self.point(f"{name}.writing")
+            if temporary.is_symlink():  # nothing of ours, and what it points to even less
+                temporary.unlink()
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
             try:
                 offset_bytes = 0
