@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -45,8 +45,8 @@ class Files:
             finally:
                 os.close(fd)
 
-    def replace(self, path: Path, data: bytes, *, name: str) -> None:
-        """Make `path` hold exactly `data`, in one step.
+    def replace(self, path: Path, data: bytes | Iterable[bytes], *, name: str) -> None:
+        """Make `path` hold exactly `data`, in one step; pieces are written as they come.
 
         At any moment a reader, and a machine that lost power, finds the old content or the new one,
         whole. Durable when this returns. Passes `NAME.writing`, `NAME.written`, `NAME.renamed` and
@@ -57,9 +57,12 @@ class Files:
             self.point(f"{name}.writing")
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
             try:
-                write_all(fd, data, 0)
+                offset = 0
+                for piece in (data,) if isinstance(data, bytes) else data:
+                    write_all(fd, piece, offset)
+                    offset += len(piece)
                 os.fsync(fd)
-            except OSError:
+            except Exception:
                 temporary.unlink(missing_ok=True)  # on a full disk it would hold what room is left
                 raise
             finally:
