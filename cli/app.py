@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bootledger.cli import exchange
 from bootledger.cli.base import Json, LedgerPath, app, open_ledger
 from bootledger.cli.demo import run_demo
 from bootledger.cli.errors import ExitCode, told_to_people
@@ -28,7 +29,7 @@ from bootledger.projections.runner import catch_up
 from bootledger.replica.loop import Outcome
 from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
 
-__all__ = ["app"]
+__all__ = ["app", "exchange"]
 
 
 @app.command()

@@ -7,5 +7,9 @@
   is whose it is, `readers` how it is read while it is replaced
 - `intent_log`, `bootstrapper`: bootstraps as intents, begun, found and taken up
 - `owner`, `handle`: one owner's hold on one intent; `endings` is how it pauses or ends
+- `exchange`: a ledger's events as lines of JSON, and back
+- `reddb_import`: RedDB's intent log into a ledger; `reddb_intent_log` reads it, `reddb_history`
+  says it in our events, `quarantine` keeps what none can say
+- `cursor`: the seed's cursor as an event
 - `loop`, `steps`: the whole bootstrap by itself; `manifests`, `settings` and `observer` serve it
 """

@@ -87,8 +87,8 @@ class IntentLog:
     def begin(
         self,
         node_id: str,
-        source_lsn: int,
-        target_lsn_hint: int,
+        source_lsn: int | None,
+        target_lsn_hint: int | None,
         *,
         source_identity: str | None = None,
         timeline: int = FIRST_TIMELINE,

@@ -104,7 +104,7 @@ def read_line(line: bytes, number: int, offset_bytes: int) -> Iterator[Found]:
     After bytes that are no JSON the reader goes on where the next record seems to begin.
     """
     # Bytes that are not UTF-8 become lone surrogates, so that what is around them can be read.
-    text = line.decode(errors="surrogateescape")
+    text = line.rstrip(_BLANK).decode(errors="surrogateescape")
     at = 0
     for pieces_left in reversed(range(MAX_PIECES)):
         at += len(text[at:]) - len(text[at:].lstrip(" \t\r\n"))

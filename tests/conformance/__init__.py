@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from conformance.intent_log import walk_intent_log
 from conformance.verdicts import Verdict, Walker
 
-WALKERS: Mapping[str, Walker] = {}
+WALKERS: Mapping[str, Walker] = {
+    "intent_log/cases.json": walk_intent_log,
+}
 """Who walks which file, by its name in the folder."""
 
 
