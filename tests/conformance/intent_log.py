@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from uuid import UUID
 
 from bootledger.errors import BootledgerError
 from bootledger.projections.dangling import DanglingIntent
@@ -38,6 +39,7 @@ from conformance.seed_shape import (
     our_lines,
     our_point,
     phase_of,
+    plain,
     progress_point,
     their_entry,
     their_event,
@@ -66,6 +68,12 @@ _THE_CALLS: tuple[Callable[[BootstrapHandle], None], ...] = (
 )
 
 
+_BROKEN = (
+    *(AssertionError, BootledgerError, LookupError, OSError, RecursionError, TypeError, ValueError),
+)
+"""A case that cannot be judged is wrong, whatever it breaks on."""
+
+
 class NotJudged(Exception):
     """The case asks for something that this walker does not know."""
 
@@ -76,18 +84,17 @@ def walk_intent_log(path: Path) -> Iterator[Verdict]:
         name = case["name"]
         try:
             log = (path.parent / case["log"]).read_bytes() if case["log"] else b""
-            comparisons = [*_imported(case, log), *_called(case, log)]
-        except (NotJudged, BootledgerError, LookupError, TypeError, ValueError) as error:
+            yield judge(name, itertools.chain(_imported(case, log), _called(case, log)), RULES)
+        except _BROKEN as error:
             yield Verdict(name, wrong=f"{type(error).__name__}: {error}")
-        else:
-            yield judge(name, comparisons, RULES)
 
 
 @dataclass
 class Side:
     """A ledger of ours beside the log that RedDB has of the same.
 
-    `names` gives their ids and ours one name; `histories` are the log's, by that name.
+    `names` gives their ids and ours one name; `histories` are RedDB's records, by that name, and
+    `accepted` those that ours has accepted, where they are not all.
     """
 
     store: EventStore
@@ -95,12 +102,16 @@ class Side:
     histories: dict[str, History]
     names: dict[str, str] = field(default_factory=dict)
     earlier: dict[str, set[str]] = field(default_factory=dict)
-    judged_calls: list[Comparison] = field(default_factory=list)
+    accepted: dict[str, History] = field(default_factory=dict)
 
     def name(self, intent: object) -> str:
         """The name of an intent of either side."""
         text = canonical(str(intent))
         return self.names.get(text, text)
+
+    def counted(self, name: str) -> int:
+        """How many checkpoints of an intent tell something to ours."""
+        return telling_checkpoints(self.accepted.get(name, self.histories.get(name, ())))
 
     def asked(self, what: str, *names: str, **more: object) -> Asked:
         """What a comparison about these intents is asked with.
@@ -121,7 +132,12 @@ class Side:
 
     def of_node(self, node: object) -> tuple[str, ...]:
         """The intents that are a node's, in the log or in an answer to a call."""
-        return tuple(name for name, history in self.histories.items() if node_of(history) == node)
+        return tuple(
+            name
+            for name, history in self.histories.items()
+            if node_of(history) == node
+            or (node_of(history) is None and history[0].get("actor") == node)
+        )
 
 
 # --- The two ways in ----------------------------------------------------------------------------
@@ -176,8 +192,12 @@ class _Calls:
 
     def _begin(self, name: str, call: Record) -> Iterator[Comparison]:
         refused = "err" in call
+        args = call.get("args", {"replica_id": call.get("node")})
+        first = {"id": str(UUID(int=0)), "phase": "running", "args": args, **call}
         if not refused:
             self._side.names[next(self._their_ids)] = name
+            self._side.histories[name] = (first,)
+        self._side.accepted[name] = ()
         self._intent_of[name] = name
         outcome = "ok"
         try:
@@ -219,15 +239,14 @@ class _Calls:
             args = history[0]["args"]
             assert isinstance(args, dict)
             for key, value in kept.items():
-                asked = self._side.asked("label", call=call)
-                if value != args[key]:
-                    yield Comparison(asked, (key, args[key]), (key, value))
+                asked = self._side.asked("argument", call={"name": key})
+                yield Comparison(asked, plain(args[key]), plain(value))
 
     def _resume(self, name: str, call: Record) -> Iterator[Comparison]:
         node, theirs = call["node"], call["resume"]
         assert theirs is None or isinstance(theirs, dict)
         resumed = _bootstrapper(node, lambda found: found.resume(self._log))
-        asked = self._side.asked("call", call=call)
+        asked = self._side.asked("call", *self._side.of_node(node), call=call)
         if resumed is None:
             self._intent_of[name] = name
             yield from self._compared(name, Comparison(asked, their_point(theirs), None))
@@ -262,6 +281,10 @@ class _Calls:
         intent = self._intent_of[name]
         asked = self._side.asked("call", intent, call=call, applied=before)
         theirs = "refused" if "err" in call else "ok"
+        record = {"id": str(UUID(int=0)), "phase": _phase(op), "progress": call, **call}
+        for went, records in ((theirs, self._side.histories), (outcome, self._side.accepted)):
+            if went == "ok":
+                records[intent] = (*records.get(intent, ()), record)
         yield from self._compared(intent, Comparison(asked, theirs, outcome))
 
     def _checkpoint(self, op: str, handle: BootstrapHandle, call: Record) -> None:
@@ -300,6 +323,10 @@ class _Calls:
         yield comparison
 
 
+def _phase(op: str) -> str:
+    return "completed" if op.endswith("complete") else "checkpoint_1"
+
+
 _GOES_ON = {
     "checkpoint",
     "checkpoint_snapshot_transfer",
@@ -321,9 +348,8 @@ def _answers(case: Record, side: Side) -> Iterator[Comparison]:
     entries = case["list_unfinished"]
     assert isinstance(entries, list)
     theirs = {side.name(entry["id"]): their_entry(entry) for entry in entries}
-    counted = {side.name(i.intent_id): i.progress.checkpoint_number for i in unfinished}
     for name in {**theirs, **ours}:
-        yield from _entries(side, name, theirs.get(name), ours.get(name), counted.get(name))
+        yield from _entries(side, name, theirs.get(name), ours.get(name))
     log.scan_and_report()
     events = case["dangling_events"]
     assert isinstance(events, list)
@@ -331,7 +357,7 @@ def _answers(case: Record, side: Side) -> Iterator[Comparison]:
     phases = {side.name(i.intent_id): phase_of(i.progress) for i in unfinished}
     said = {side.name(e.intent_id): (e.op, phases[side.name(e.intent_id)]) for e in heard}
     for name in {**told, **said}:
-        yield from _events(side, name, told.get(name), said.get(name), counted.get(name))
+        yield from _events(side, name, told.get(name), said.get(name))
     nodes = case["nodes"]
     assert isinstance(nodes, list)
     for node in nodes:
@@ -339,20 +365,21 @@ def _answers(case: Record, side: Side) -> Iterator[Comparison]:
 
 
 def _entries(
-    side: Side, name: str, theirs: Entry | None, ours: Entry | None, counted: int | None
+    side: Side, name: str, theirs: Entry | None, ours: Entry | None
 ) -> Iterator[Comparison]:
     names = (name, *_siblings(side, name))
     if theirs is None or ours is None:
         yield Comparison(side.asked("entry", *names), theirs, ours)
         return
-    own = side.histories.get(name, ())
-    counted = telling_checkpoints(own) if not side.earlier.get(name) else counted
-    yield Comparison(side.asked("phase", name, counted=counted), theirs.phase, ours.phase)
+    asked = side.asked("phase", name, counted=side.counted(name))
+    yield Comparison(asked, theirs.phase, ours.phase)
     yield Comparison(side.asked("op", name), theirs.op, ours.op)
     yield Comparison(side.asked("actor", name), theirs.actor, ours.actor)
-    yield Comparison(side.asked("args", name), theirs.args, ours.args)
+    for argument in {**theirs.args, **ours.args}:
+        pair = (plain(side_of.get(argument)) for side_of in (theirs.args, ours.args))
+        yield Comparison(side.asked("argument", name, call={"name": argument}), *pair)
     yield Comparison(side.asked("progress", name), theirs.point, ours.point)
-    if theirs.batches is not None:
+    if theirs.batches is not None and ours.point is not None:
         yield Comparison(side.asked("batches", name), theirs.batches, ours.batches)
 
 
@@ -366,13 +393,12 @@ def _events(
     name: str,
     theirs: tuple[str, str] | None,
     ours: tuple[str, str] | None,
-    counted: int | None,
 ) -> Iterator[Comparison]:
     if theirs is None or ours is None:
         yield Comparison(side.asked("event", name, *_siblings(side, name)), theirs, ours)
         return
     yield Comparison(side.asked("op", name), theirs[0], ours[0])
-    yield Comparison(side.asked("phase", name, counted=counted), theirs[1], ours[1])
+    yield Comparison(side.asked("phase", name, counted=side.counted(name)), theirs[1], ours[1])
 
 
 def _node(side: Side, node: Record) -> Iterator[Comparison]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from conformance.seed_shape import OP, Line, Point, plain, told_point
+from conformance.seed_shape import OP, Line, Point, told_point
 from conformance.verdicts import Comparison, Rule
 
 Record = Mapping[str, object]
@@ -76,7 +76,10 @@ def canonical(intent: str) -> str:
 
 def is_uuid(intent: str) -> bool:
     """Whether an id is a UUID in its canonical form."""
-    return _uuid(intent) == intent
+    try:
+        return str(UUID(intent)) == intent
+    except ValueError:
+        return False
 
 
 def _args(history: History) -> Record:
@@ -135,20 +138,18 @@ def _exact(value: object) -> bool:
 
 def same_double(theirs: object, ours: object) -> bool:
     """Whether two answers differ in numbers alone, and only by what a double or an i64 loses."""
-    if isinstance(theirs, int) and isinstance(ours, int):
-        clamped = {2**63 - 1, 2**63}
-        return float(theirs) == float(ours) or (theirs in clamped and ours >= 2**63 - 1)
     match theirs, ours:
+        case int(), int():
+            clamped = theirs in {2**63 - 1, 2**63} and ours >= 2**63 - 1
+            return clamped or float(theirs) == float(ours)
         case Point(), Point():
             return theirs.token == ours.token and all(
                 same_double(*pair)
                 for pair in ((theirs.lsn, ours.lsn), (theirs.offset, ours.offset))
             )
         case str(), str():
-            mine, other = json.loads(theirs), json.loads(ours)
-            return mine.keys() == other.keys() and all(
-                mine[name] == other[name] or same_double(mine[name], other[name]) for name in mine
-            )
+            numbers = (theirs.isdecimal(), ours.isdecimal())
+            return all(numbers) and same_double(int(theirs), int(ours))
         case _:
             return False
 
@@ -190,13 +191,6 @@ def unsayable(history: History) -> bool:
         if token is None and (progress.get("snapshot_token") is not None or point.offset):
             return True
     return not _labels(_args(history), 2)
-
-
-def _uuid(intent: str) -> str:
-    try:
-        return str(UUID(intent))
-    except ValueError:
-        return ""
 
 
 def _text(value: object, most: int) -> bool:
@@ -277,23 +271,15 @@ def merged(history: History) -> Point:
 
 def merges(comparison: Comparison) -> bool:
     """Ours has what an earlier record told and a later one did not repeat."""
-    asked = _asked(comparison)
-    if not isinstance(comparison.theirs, Point) or not isinstance(comparison.ours, Point):
-        return False
-    return any(
-        told(history)
-        and comparison.theirs == told_point(told(history)[-1])
-        and comparison.ours == merged(history)
-        for history in asked.histories
-    )
+    histories = [history for history in _asked(comparison).histories if told(history)]
+    points = [(told_point(told(history)[-1]), merged(history)) for history in histories]
+    lsns = [(last.lsn, together.lsn) for last, together in points]
+    return (comparison.theirs, comparison.ours) in [*points, *lsns]
 
 
 def exact_numbers(comparison: Comparison) -> bool:
     """A number is no u64, or a double could not hold it: exact in ours, or not taken for one."""
-    what = _asked(comparison).what
-    if what not in ("phase", "call", "op", "actor", "label") and same_double(
-        comparison.theirs, comparison.ours
-    ):
+    if same_double(comparison.theirs, comparison.ours):
         return True
     return _one_is_missing(comparison) and _any(inexact)(comparison)
 
@@ -328,7 +314,7 @@ def hides_nothing(comparison: Comparison) -> bool:
     try:
         asked.log.decode()
     except UnicodeDecodeError:
-        return comparison.theirs in (None, frozenset())
+        return comparison.theirs is None or comparison.theirs == frozenset()
     if asked.what in ("ids", "appended") and not asked.log.endswith(b"\n"):
         return True
     torn = [line for line in asked.log.split(b"\n") if damaged(line + b"\n")]
@@ -349,6 +335,8 @@ def can_be_said(comparison: Comparison) -> bool:
             error.get("kind") == "TooLarge"
         )
         return too_large or not (_text(node, 255) and _text(token, 1024))
+    if asked.what == "actor":
+        return not all(isinstance(history[0].get("actor"), str) for history in asked.histories)
     if asked.what == "node" and not _text(asked.call and asked.call.get("node_id"), 255):
         return comparison.ours is None
     return _any(unsayable)(comparison)
@@ -383,13 +371,12 @@ def counts_what_is_told(comparison: Comparison) -> bool:
 def redacts_whole_words(comparison: Comparison) -> bool:
     """A name that only contains one of the six words, or lies deeper; a token is no secret."""
     asked, theirs, ours = _asked(comparison), comparison.theirs, comparison.ours
-    if asked.what == "label":
-        name, _ = theirs if isinstance(theirs, tuple) else ("", None)
+    if asked.what == "argument" and asked.call is not None:
+        name = str(asked.call["name"])
         inside = any(word in name.lower() for word in _SIX)
         whole = {*_SIX, *(f"{word}s" for word in _SIX)} & set(whole_words(name))
-        return (inside and not whole) or plain(ours).count(REDACTED) > plain(theirs).count(REDACTED)
-    if asked.what == "args":
-        return REDACTED in str(ours) and str(ours).count(REDACTED) > str(theirs).count(REDACTED)
+        deeper = str(ours).count(REDACTED) > str(theirs).count(REDACTED)
+        return deeper or (str(theirs).count(REDACTED) == 1 and inside and not whole)
     return isinstance(theirs, Point) and theirs.token == REDACTED
 
 

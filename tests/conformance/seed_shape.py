@@ -39,7 +39,7 @@ class Entry:
     op: str
     phase: str
     actor: object
-    args: str
+    args: Json
     point: Point | None
     batches: object
 
@@ -114,7 +114,7 @@ def their_entry(entry: Json) -> Entry:
         str(entry["op"]),
         str(entry["last_phase"]),
         entry["actor"],
-        plain(entry["args"]),
+        dict(args) if isinstance(args := entry["args"], dict) else {},
         None if told is None else told_point(told),
         None if told is None else told.get("batches_applied"),
     )
@@ -165,7 +165,7 @@ def our_entry(intent: UnfinishedIntent) -> Entry:
         intent.op,
         phase_of(progress),
         begin.labels.get("actor", begin.node_id),
-        plain(args),
+        args,
         progress_point(progress) if progress.has_progress else None,
         progress.batches,
     )
