@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -74,17 +75,18 @@ _BROKEN = (
 """A case that cannot be judged is wrong, whatever it breaks on."""
 
 
-class NotJudged(Exception):
+class NotJudged(ValueError):
     """The case asks for something that this walker does not know."""
 
 
 def walk_intent_log(path: Path) -> Iterator[Verdict]:
     """Yield the verdict on each case of `cases.json`."""
     for case in json.loads(path.read_text()):
-        name = case["name"]
+        name = str(case.get("name"))
         try:
             log = (path.parent / case["log"]).read_bytes() if case["log"] else b""
-            yield judge(name, itertools.chain(_imported(case, log), _called(case, log)), RULES)
+            comparisons = [*_imported(case, log), *_called(case, log)]
+            yield judge(name, comparisons, RULES)
         except _BROKEN as error:
             yield Verdict(name, wrong=f"{type(error).__name__}: {error}")
 
@@ -174,10 +176,12 @@ class _Calls:
 
     def run(self, history: list[Record]) -> Iterator[Comparison]:
         """Make every call and compare how it went; what is left open at the end is abandoned."""
-        for call in history:
-            yield from self._make(str(call["op"]), str(call["handle"]), call)
-        for handle in self._handles.values():
-            handle.close()
+        try:
+            for call in history:
+                yield from self._make(str(call["op"]), str(call["handle"]), call)
+        finally:
+            for handle in self._handles.values():
+                handle.close()
 
     def _make(self, op: str, name: str, call: Record) -> Iterator[Comparison]:
         match op:
@@ -415,15 +419,18 @@ def _node(side: Side, node: Record) -> Iterator[Comparison]:
     resumed = _bootstrapper(node_id, lambda found: found.resume(log))
     yield Comparison(asked, their_point(resume), our_point(resumed[0]) if resumed else None)
     if resumed is None or resume is None:
+        if resumed is not None:
+            resumed[1].close()
         return
-    handle = resumed[1]
-    lsn = node["handle_last_applied_lsn_after_resume"]
-    yield Comparison(asked, lsn, handle.last_applied_lsn or 0)
-    yield from _went_on(side, node[_CALLS], handle, log)
+    with closing(resumed[1]) as handle:
+        lsn = node["handle_last_applied_lsn_after_resume"]
+        yield Comparison(asked, lsn, handle.last_applied_lsn or 0)
+        yield from _went_on(side, node[_CALLS], handle, log)
     log = _copy(side)
     resumed = _bootstrapper(node_id, lambda found: found.resume(log))
     assert resumed is not None
-    yield from _dropped(side, node[_DROP], resumed[1], log)
+    with closing(resumed[1]) as handle:
+        yield from _dropped(side, node[_DROP], handle, log)
 
 
 def _went_on(

@@ -155,20 +155,33 @@ def same_double(theirs: object, ours: object) -> bool:
 
 
 def goes_back(history: History) -> bool:
-    """Whether an LSN, or an offset under one token, is lower than one before it."""
+    """Whether an LSN, or an offset under one open token, is lower than one before it."""
+    lsn = 0
+    for before, point, progress in _standing(history):
+        if progress.get("last_applied_lsn") is not None and point.lsn < lsn:
+            return True
+        lsn = max(lsn, before.lsn, point.lsn)
+        told_offset = progress.get("snapshot_offset") is not None
+        goes_on = point.token is not None and point.token == before.token
+        if goes_on and told_offset and point.offset < before.offset:
+            return True
+    return False
+
+
+def _standing(history: History) -> Iterator[tuple[Point, Point, Record]]:
+    """For each progress: where a reader that merges stood, what it reads, and the map itself."""
     lsn, token, offset = 0, None, 0
     for progress in told(history):
         point = told_point(progress)
-        if progress.get("last_applied_lsn") is not None:
-            if point.lsn < lsn:
-                return True
-            lsn = point.lsn
-        told_offset = progress.get("snapshot_offset") is not None
-        if point.token == token and token is not None and told_offset and point.offset < offset:
-            return True
-        offset = point.offset if point.token != token else max(offset, point.offset)
-        token = point.token
-    return False
+        yield Point(lsn, token, offset), point, progress
+        told_lsn = progress.get("last_applied_lsn") is not None
+        lsn = point.lsn if told_lsn else lsn
+        if point.token is not None:
+            offset = offset if point.token == token else 0
+            token = point.token
+            offset = point.offset if progress.get("snapshot_offset") is not None else offset
+        elif told_lsn:
+            token = None  # restored: the same token would open another generation
 
 
 def several_ends_or_beginnings(history: History) -> bool:
@@ -235,6 +248,21 @@ def damaged(log: bytes) -> bool:
     return False
 
 
+def hides_a_record(line: bytes) -> bool:
+    """Whether a line is not one record, but one stands in it, before or behind something else."""
+    if not damaged(line + b"\n"):
+        return False
+    text = line.decode(errors="replace")
+    for start in re.finditer(r"\{", text):
+        try:
+            record, _ = json.JSONDecoder(strict=False).raw_decode(text, start.start())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict) and record.get("op") == OP and _has_place(record):
+            return True
+    return False
+
+
 def whole_words(name: str) -> list[str]:
     """The words of a label's name, by separators and by humps."""
     humps = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
@@ -260,21 +288,32 @@ def _any(condition: Callable[[History], bool]) -> Callable[[Comparison], bool]:
 
 def merged(history: History) -> Point:
     """What a history tells if a later progress adds to an earlier one."""
-    together: dict[str, object] = {}
-    for progress in told(history):
-        if "snapshot_cursor" in progress or "snapshot_token" in progress:
-            for name in ("snapshot_cursor", "snapshot_token", "snapshot_offset"):
-                together.pop(name, None)
-        together |= {name: value for name, value in progress.items() if value is not None}
-    return told_point(together)
+    lsn, token, offset = 0, None, 0
+    for before, point, progress in _standing(history):
+        lsn = before.lsn if progress.get("last_applied_lsn") is None else point.lsn
+        if point.token is not None:
+            goes_on = point.token == before.token
+            offset = (
+                before.offset
+                if goes_on and progress.get("snapshot_offset") is None
+                else (point.offset)
+            )
+            token = point.token
+    return Point(lsn, token, offset)
 
 
 def merges(comparison: Comparison) -> bool:
     """Ours has what an earlier record told and a later one did not repeat."""
-    histories = [history for history in _asked(comparison).histories if told(history)]
-    points = [(told_point(told(history)[-1]), merged(history)) for history in histories]
-    lsns = [(last.lsn, together.lsn) for last, together in points]
-    return (comparison.theirs, comparison.ours) in [*points, *lsns]
+    theirs, ours = comparison.theirs, comparison.ours
+    for history in filter(told, _asked(comparison).histories):
+        last, together = told_point(told(history)[-1]), merged(history)
+        if last == together:
+            continue
+        if theirs == last and (ours == together or same_double(together, ours)):
+            return True
+        if (theirs, ours) == (last.lsn, together.lsn):
+            return True
+    return False
 
 
 def exact_numbers(comparison: Comparison) -> bool:
@@ -317,8 +356,7 @@ def hides_nothing(comparison: Comparison) -> bool:
         return comparison.theirs is None or comparison.theirs == frozenset()
     if asked.what in ("ids", "appended") and not asked.log.endswith(b"\n"):
         return True
-    torn = [line for line in asked.log.split(b"\n") if damaged(line + b"\n")]
-    return any(b'"phase"' in line and b'"id"' in line for line in torn)
+    return any(map(hides_a_record, asked.log.split(b"\n")))
 
 
 def begins_and_ends_once(comparison: Comparison) -> bool:
@@ -344,10 +382,32 @@ def can_be_said(comparison: Comparison) -> bool:
 
 def one_of_a_node(comparison: Comparison) -> bool:
     """Several intents of one node: superseded, or one resumes where the others have no progress."""
-    asked = _asked(comparison)
-    if asked.what == "call":
-        return comparison.ours in ("refused", None)
-    return len(asked.histories) > 1
+    asked, theirs, ours = _asked(comparison), comparison.theirs, comparison.ours
+    several = len(asked.histories) > 1
+    completed = any(_phases(history)[-1] == "completed" for history in asked.histories)
+    telling = [
+        telling_checkpoints(history) > 0
+        for history in asked.histories
+        if _phases(history)[-1] not in ("completed", "aborted")
+    ]
+    match asked.what:
+        case "call":
+            return ours in ("refused", None)
+        case "ids":
+            both = isinstance(theirs, frozenset) and isinstance(ours, frozenset)
+            return several and both and theirs > ours
+        case "entry" | "event":
+            return several and ours is None and (completed or not all(telling))
+        case "node" if theirs is None:
+            return len(telling) > 1 and telling.count(True) <= 1
+        case "node":
+            return several and completed
+        case _:
+            return False
+
+
+def _phases(history: History) -> list[str]:
+    return [str(record["phase"]) for record in history]
 
 
 def counts_what_is_told(comparison: Comparison) -> bool:
