@@ -36,6 +36,8 @@ NOT_U64 = (-1, U64_MAX + 1, 1.0, True, "1", b"1")
 NOT_TEXT = ("", "a\0b", "x" * (TEXT_MAX_BYTES + 1), "\ud800", 7, b"bytes")
 CHOICES = ("cause_class", "abort_kind")
 OPTIONAL = {
+    "source_lsn",
+    "target_lsn_hint",
     "source_identity",
     "size_bytes",
     "snapshot_lsn",
@@ -45,6 +47,8 @@ OPTIONAL = {
     "retry_at_ms",
     "actor of suspend",
     "actor of resume",
+    "total_records",
+    "duration_ms",
 }
 
 
