@@ -159,9 +159,7 @@ def test_a_snapshot_that_is_not_the_manifests_gets_no_name(tmp_path: Path) -> No
     wrong = replace(MANIFEST, snapshot_checksum=1)
     target = tmp_path / "main.rdb"
     target.write_bytes(b"before")
-    with pytest.raises(
-        InvalidOperation, match=r"the snapshot has the CRC-32 0x.*, expected 0x0000"
-    ):
+    with pytest.raises(InvalidOperation, match=r"snapshot has the CRC-32 0x.*, expected 0x0000"):
         assemble_snapshot(wrong, tmp_path, target, Files())
     assert target.read_bytes() == b"before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["main.rdb", "parts"]
@@ -440,9 +438,11 @@ def test_a_snapshot_that_changes_meanwhile_leaves_nothing(
     plan: PrimaryReplicaFilePlan, snapshot: OpenFile
 ) -> None:
     """The parts would not be what their manifest says: they are removed again."""
-    with Changing(snapshot.path, os.dup(snapshot._fd)) as changing:
-        with pytest.raises(InvalidOperation, match="changed at chunk 1"):
-            write_basebackup_snapshot_parts(plan, BACKUP, changing, 6, Files())
+    with (
+        Changing(snapshot.path, os.dup(snapshot._fd)) as changing,
+        pytest.raises(InvalidOperation, match="changed at chunk 1"),
+    ):
+        write_basebackup_snapshot_parts(plan, BACKUP, changing, 6, Files())
     assert tree(plan.root) == {}
     assert list(plan.basebackup_dir.iterdir()) == []
 
