@@ -52,7 +52,7 @@ def export_events(
             sys.stdout.buffer.flush()
             return
         events = log.store.last_position()
-        Files().replace(output, lines, name="export")
+        Files().replace_from(output, lines, name="export")
     if json:
         write_json({"events": events, "output": str(output)})
     else:

@@ -25,7 +25,7 @@ MODULES = {
 }
 MOST_LINES = 320
 
-PURE = re.compile(r"bootledger\.(statemachine|diagrams|basebackup\.manifest)(\.|$)")
+PURE = re.compile(r"bootledger\.(statemachine|diagrams|basebackup\.(reddb_)?manifest)(\.|$)")
 IMPURE = {
     "asyncio",
     "datetime",

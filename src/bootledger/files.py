@@ -45,22 +45,37 @@ class Files:
             finally:
                 os.close(fd)
 
-    def replace(self, path: Path, data: bytes | Iterable[bytes], *, name: str) -> None:
-        """Make `path` hold exactly `data`, in one step; pieces are written as they come.
+    def replace(
+        self, path: Path, data: bytes | memoryview, *, name: str, temporary: Path | None = None
+    ) -> None:
+        """Make `path` hold exactly `data`, in one step.
 
         At any moment a reader, and a machine that lost power, finds the old content or the new one,
-        whole. Durable when this returns. Passes `NAME.writing`, `NAME.written`, `NAME.renamed` and
-        `NAME.synced`.
+        whole. Durable when this returns. It is written as `temporary` first, in the same directory.
+        Passes `NAME.writing`, `NAME.written`, `NAME.renamed` and `NAME.synced`.
         """
-        temporary = path.with_name(f".{path.name}.tmp")
+        self.replace_from(path, (data,), name=name, temporary=temporary)
+
+    def replace_from(
+        self,
+        path: Path,
+        pieces: Iterable[bytes | memoryview],
+        *,
+        name: str,
+        temporary: Path | None = None,
+    ) -> None:
+        """As `replace`, with what `pieces` add up to. If they raise, `path` is as it was."""
+        temporary = temporary or path.with_name(f".{path.name}.tmp")
         with translated(path):
             self.point(f"{name}.writing")
+            if temporary.is_symlink():  # nothing of ours, and what it points to even less
+                temporary.unlink()
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
             try:
-                offset = 0
-                for piece in (data,) if isinstance(data, bytes) else data:
-                    write_all(fd, piece, offset)
-                    offset += len(piece)
+                offset_bytes = 0
+                for piece in pieces:
+                    write_all(fd, piece, offset_bytes)
+                    offset_bytes += len(piece)
                 os.fsync(fd)
             except Exception:
                 temporary.unlink(missing_ok=True)  # on a full disk it would hold what room is left
@@ -71,6 +86,19 @@ class Files:
             temporary.replace(path)
             self.point(f"{name}.renamed")
             self.sync_directory(path.parent)
+            self.point(f"{name}.synced")
+
+    def rename(self, path: Path, target: Path, *, name: str) -> None:
+        """Give `path` the name `target`, in one step, within its directory.
+
+        Durable when this returns; what `path` holds must be so before. Passes `NAME.renaming`,
+        `NAME.renamed` and `NAME.synced`.
+        """
+        with translated(target):
+            self.point(f"{name}.renaming")
+            path.rename(target)
+            self.point(f"{name}.renamed")
+            self.sync_directory(target.parent)
             self.point(f"{name}.synced")
 
     def open(self, path: Path, *, size_bytes: int | None = None) -> OpenFile:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from conformance.intent_log import walk_intent_log
+from conformance import intent_log, manifest, parts
 from conformance.verdicts import Verdict, Walker
 
 WALKERS: Mapping[str, Walker] = {
-    "intent_log/cases.json": walk_intent_log,
+    "intent_log/cases.json": intent_log.walk_intent_log,
+    "manifest/constructors.json": manifest.walk_constructors,
+    "manifest/invalid.json": manifest.walk_invalid,
+    "manifest/valid.json": manifest.walk_valid,
+    "parts/catchup_mode.json": parts.walk_catchup_mode,
+    "parts/layout.json": parts.walk_layout,
+    "parts/list_basebackups.json": parts.walk_list_basebackups,
+    "parts/stage_recover_read.json": parts.walk_stage_recover_read,
+    "parts/tree.json": parts.walk_tree,
+    "parts/write_snapshot_parts.json": parts.walk_write_snapshot_parts,
 }
 """Who walks which file, by its name in the folder."""
 
