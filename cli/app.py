@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
-from bootledger.cli import compact, history, verbs, verify
+from bootledger.cli import compact, exchange, history, verbs, verify
 from bootledger.cli.base import Json, LedgerPath, app, open_ledger
 from bootledger.cli.demo import run_demo
 from bootledger.cli.errors import ExitCode, told_to_people
@@ -33,7 +33,7 @@ from bootledger.projections.runner import catch_up
 from bootledger.replica.loop import Outcome
 from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
 
-__all__ = ["app", "compact", "gc", "history", "verbs", "verify"]
+__all__ = ["app", "compact", "exchange", "gc", "history", "verbs", "verify"]
 
 
 @app.command()

@@ -75,6 +75,8 @@ def explain(
 
 def _what(progress: Progress, *, running: bool | None) -> str:
     match progress.end:
+        case Complete(total_records=None):
+            return "It is completed: the replica is up to date."
         case Complete(total_records=total_records):
             return f"It is completed: the replica is up to date, with {total_records} records."
         case Abort() as abort:

@@ -25,7 +25,8 @@ def says(event: Event) -> str:
         case Begin():
             source = f" of {event.source_identity}" if event.source_identity else ""
             return _listed(
-                f"node {event.node_id!r}{source}, source at LSN {event.source_lsn}",
+                f"node {event.node_id!r}{source}",
+                "" if event.source_lsn is None else f"source at LSN {event.source_lsn}",
                 f"by {event.holder}",
                 *(f"{name}: {value}" for name, value in event.labels.items()),
             )
@@ -47,7 +48,10 @@ def says(event: Event) -> str:
                 _dropped(event.dropped),
             )
         case Complete():
-            return f"{event.total_records} records in {event.duration_ms / 1000:.1f} s"
+            return _listed(
+                "" if event.total_records is None else f"{event.total_records} records",
+                "" if event.duration_ms is None else f"in {event.duration_ms / 1000:.1f} s",
+            )
         case Abort():
             return _listed(
                 f"{event.abort_kind} by {event.actor}: {event.reason}",

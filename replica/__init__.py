@@ -9,6 +9,10 @@
 - `operator`: what a person may decide about an intent; `whereabouts` is where its target is
 - `owner`, `handle`: one owner's hold on one intent; `endings` is how it pauses or ends
 - `compaction`: finished intents of a ledger into its archive
+- `exchange`: a ledger's events as lines of JSON, and back
+- `reddb_import`: RedDB's intent log into a ledger; `reddb_intent_log` reads it, `reddb_history`
+  says it in our events, `quarantine` keeps what none can say
+- `cursor`: the seed's cursor as an event
 - `loop`, `steps`: the whole bootstrap by itself; `manifests`, `settings` and `observer` serve it
 - `reddb_source`: a RedDB primary as a source; `reddb_download` fills the spool for it
 """

@@ -8,8 +8,9 @@ from typing import Literal, Self, TypeAlias
 from uuid import UUID
 
 from bootledger.clock import Clock
-from bootledger.errors import BootledgerError, Refused, SimulatedCrash, Stopped
+from bootledger.errors import BootledgerError, SimulatedCrash, Stopped
 from bootledger.positions import check_u64
+from bootledger.replica.cursor import staged_up_to
 from bootledger.replica.endings import cause_class_of, retry_after_ms, shortened
 from bootledger.replica.owner import IntentOwner
 from bootledger.statemachine.events import (
@@ -18,7 +19,6 @@ from bootledger.statemachine.events import (
     CauseClass,
     Checkpoint,
     Complete,
-    SnapshotChunk,
     Suspend,
 )
 from bootledger.statemachine.progress import Progress, State
@@ -72,22 +72,12 @@ class BootstrapHandle(IntentOwner):
         bytes and legal; a lower one is refused. Another token opens the next generation.
         """
         check_u64(snapshot_offset, "snapshot_offset")
-        snapshot = self.progress.snapshot
-        goes_on = (
-            snapshot is not None
-            and snapshot.token == snapshot_token
-            and self.progress.state is State.TRANSFERRING
-        )
-        start = snapshot.offset_bytes if snapshot is not None and goes_on else 0
-        if snapshot_offset < start:
-            raise Refused(f"offset {snapshot_offset} is below {start}, which is staged already")
         self.record(
-            SnapshotChunk(
+            staged_up_to(
+                self.progress,
+                snapshot_token,
+                snapshot_offset,
                 recorded_at_ms=self._clock(),
-                token=snapshot_token,
-                generation=self.progress.generation + (0 if goes_on else 1),
-                offset_bytes=start,
-                length_bytes=snapshot_offset - start,
                 applied_lsn=last_applied_lsn,
                 batches=batches_applied,
             )

@@ -120,17 +120,20 @@ class IntentLog:
     def begin(
         self,
         node_id: str,
-        source_lsn: int,
-        target_lsn_hint: int,
+        source_lsn: int | None,
+        target_lsn_hint: int | None,
         *,
         source_identity: str | None = None,
         timeline: int = FIRST_TIMELINE,
         last_generation: int = 0,
         target: TargetRef | None = None,
-        labels: dict[str, str] | None = None,
+        labels: dict[str, object] | None = None,
         on_exit: OnExit = "abort",
     ) -> BootstrapHandle:
         """Begin a bootstrap of `node_id` and return the handle on it. Durable when this returns.
+
+        `labels` are kept with it for people, without their secrets: the value of a name like
+        `api_key` is redacted, at any depth (`bootledger.statemachine.labels`).
 
         In the same transaction, the node's intents that stopped before any progress are superseded.
         Intents with progress stay as they are: completing this one supersedes them.

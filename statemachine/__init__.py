@@ -1,6 +1,7 @@
 """The state machine of a bootstrap: pure values and one table.
 
-- `events`: what can happen, as frozen values; `target_ref` is where
+- `events`: what can happen, as frozen values; `target_ref` is where, `labels` are what a caller
+  adds, without its secrets
 - `ranges`, `progress`: what is true, as a value, and its bookkeeping
 - `table`, `guards`: what may happen, where it leads, and why it is refused (legality lives in these
   two and nowhere else)

@@ -22,12 +22,11 @@ from bootledger.positions import (
     check_text,
     check_u64,
 )
+from bootledger.statemachine.labels import redacted
 from bootledger.statemachine.ranges import Range, Ranges
 from bootledger.statemachine.target_ref import TargetRef
 
 OP_REPLICA_BOOTSTRAP = "replica_bootstrap"
-NAME_MAX_BYTES = 64
-"""Longest name of a label."""
 
 CauseClass: TypeAlias = Literal[
     "network", "shutdown", "capacity", "source", "operator", "diverged", "error"
@@ -96,39 +95,37 @@ class Begin(_Event, frozen=True, kw_only=True, tag="begin"):
     """A bootstrap of `node_id` begins; nothing has been copied.
 
     `source_lsn` is the source's LSN at the start, `target_lsn_hint` the LSN at which it is expected
-    to end (for people). `source_identity` is what every later start must find again; None where
-    the caller vouches for the source itself. `last_generation` is the highest generation that the
-    target already holds: generations of this intent are numbered from there. `target` says where
-    its artefacts are; None where only the caller knows.
+    to end (for people); None where an imported log does not tell. `source_identity` is what every
+    later start must find again; None where the caller vouches for the source itself.
+    `last_generation` is the highest generation that the target already holds: generations of this
+    intent are numbered from there. `target` says where its artefacts are; None where only the
+    caller knows. `labels` are the caller's, without their secrets
+    (`bootledger.statemachine.labels`).
     """
 
     node_id: str
-    source_lsn: U64
-    target_lsn_hint: U64
+    source_lsn: U64 | None
+    target_lsn_hint: U64 | None
     holder: Holder
     source_identity: str | None = None
     timeline: U64 = FIRST_TIMELINE
     last_generation: U64 = 0
     target: TargetRef | None = None
-    labels: dict[str, str] = {}
+    labels: dict[str, object] = {}
     op: str = OP_REPLICA_BOOTSTRAP
 
     def __post_init__(self) -> None:
-        """Check the node id, all numbers and all texts."""
+        """Check the node id, all numbers and all texts; redact the labels."""
         check_node_id(self.node_id)
         self._check(
             u64=("source_lsn", "target_lsn_hint", "timeline", "last_generation"),
             text=("source_identity", "op"),
-            optional=("source_identity",),
+            optional=("source_lsn", "target_lsn_hint", "source_identity"),
         )
         _check_is(self.holder, Holder, "holder")
         if self.target is not None:
             _check_is(self.target, TargetRef, "target")
-        _check_is(self.labels, dict, "labels")
-        for key, value in self.labels.items():
-            check_text(key, "label name", max_bytes=NAME_MAX_BYTES)
-            if value != "":
-                check_text(value, f"label {key!r}")
+        msgspec.structs.force_setattr(self, "labels", redacted(self.labels))
 
 
 class SnapshotChunk(_Event, frozen=True, kw_only=True, tag="snapshot_chunk"):
@@ -247,14 +244,18 @@ class Resume(_Event, frozen=True, kw_only=True, tag="resume"):
 
 
 class Complete(_Event, frozen=True, kw_only=True, tag="complete"):
-    """The replica is up to date and in service. Final."""
+    """The replica is up to date and in service. Final.
 
-    total_records: U64
-    duration_ms: U64
+    Both numbers are for people, and None where an imported log does not tell them.
+    """
+
+    total_records: U64 | None
+    duration_ms: U64 | None
 
     def __post_init__(self) -> None:
         """Check all numbers."""
-        self._check(u64=("total_records", "duration_ms"))
+        names = ("total_records", "duration_ms")
+        self._check(u64=names, optional=names)
 
 
 class Abort(_Event, frozen=True, kw_only=True, tag="abort"):

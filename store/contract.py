@@ -115,7 +115,7 @@ def an_intent_has_a_first_and_a_last_event(store: EventStore) -> None:
 
 def an_event_above_the_limit_is_refused(store: EventStore) -> None:
     """An event larger than the record limit is an invalid value, also behind one that is not."""
-    labels = {f"label {number}": "x" * 1000 for number in range(4)}
+    labels: dict[str, object] = {f"label {number}": "x" * 1000 for number in range(4)}
     refuses_and_writes_nothing(store, InvalidValue, [begin(A), begin(B, labels=labels)])
 
 

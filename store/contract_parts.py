@@ -16,7 +16,9 @@ END = Complete(recorded_at_ms=3, total_records=0, duration_ms=0)
 ABORT = Abort(recorded_at_ms=3, actor="operator", reason="asked to", abort_kind="operator")
 
 
-def begin(intent_id: UUID, *, node: str = "node", labels: dict[str, str] | None = None) -> Append:
+def begin(
+    intent_id: UUID, *, node: str = "node", labels: dict[str, object] | None = None
+) -> Append:
     """Return the first event of an intent."""
     me, labels = Holder("contract", 1, 1), labels or {}
     event = Begin(

@@ -10,7 +10,7 @@ from strategies import any_events
 
 from bootledger.errors import InvalidValue
 from bootledger.positions import NODE_ID_MAX_BYTES, TEXT_MAX_BYTES, U64_MAX
-from bootledger.statemachine.events import EVENT_TYPES, NAME_MAX_BYTES, Event, kind_of
+from bootledger.statemachine.events import EVENT_TYPES, Event, kind_of
 from bootledger.statemachine.ranges import Range
 
 SAMPLES: tuple[Event, ...] = (
@@ -36,6 +36,8 @@ NOT_U64 = (-1, U64_MAX + 1, 1.0, True, "1", b"1")
 NOT_TEXT = ("", "a\0b", "x" * (TEXT_MAX_BYTES + 1), "\ud800", 7, b"bytes")
 CHOICES = ("cause_class", "abort_kind")
 OPTIONAL = {
+    "source_lsn",
+    "target_lsn_hint",
     "source_identity",
     "size_bytes",
     "snapshot_lsn",
@@ -45,6 +47,8 @@ OPTIONAL = {
     "retry_at_ms",
     "actor of suspend",
     "actor of resume",
+    "total_records",
+    "duration_ms",
 }
 
 
@@ -130,27 +134,6 @@ def test_a_node_id_fits_into_a_key(wrong: object) -> None:
 def test_the_longest_node_id_is_legal() -> None:
     """The bound itself is still inside."""
     assert len(begin(node_id="n" * NODE_ID_MAX_BYTES).node_id) == NODE_ID_MAX_BYTES
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"": "x"},
-        {"n" * (NAME_MAX_BYTES + 1): "x"},
-        {"a": "x" * (TEXT_MAX_BYTES + 1)},
-        {"a": "\0"},
-        {"a": None},
-        {"a": 0},
-        {1: "x"},
-        ["a"],
-        None,
-    ],
-    ids=ids,
-)
-def test_labels_are_short_texts(wrong: object) -> None:
-    """Labels map short names to texts, which may be empty."""
-    refused(begin(), "labels", wrong)
-    assert msgspec.structs.replace(begin(), labels={"a": ""}).labels == {"a": ""}
 
 
 @pytest.mark.parametrize(

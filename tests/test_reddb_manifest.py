@@ -38,6 +38,7 @@ from bootledger.errors import Corrupted, InvalidValue, Unavailable
 from bootledger.positions import U64_MAX
 
 Manifest = PrimaryReplicaBaseBackupManifest
+VECTORS = Path(__file__).parent / "vectors"
 PLAN = BaseBackupPlan(timeline=3, start_lsn=2**53 + 1, checkpoint_lsn=2**63 + 1)
 CHUNKS = (
     BaseBackupChunkRef(0, 0, 4, 0x11223344, "p/0"),
@@ -222,9 +223,9 @@ def test_what_contradicts_itself_is_refused(
     refused(manifest.encode(), reason)
 
 
-def test_the_order_of_the_checks_is_theirs(vectors: Path) -> None:
+def test_the_order_of_the_checks_is_theirs() -> None:
     """Every number that RedDB names in a refusal is in ours as well: the same check refused."""
-    cases = json.loads((vectors / "manifest" / "invalid.json").read_text())
+    cases = json.loads((VECTORS / "manifest" / "invalid.json").read_text())
     numbers = 0
     for case in cases:
         message = case.get("error", {}).get("message", "")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from conformance import flow, manifest, parts, ready_marker, wire
+from conformance import flow, intent_log, manifest, parts, ready_marker, wire
 from conformance.verdicts import Verdict, Walker
 
 WALKERS: Mapping[str, Walker] = {
     "flow/cases.json": flow.walk,
+    "intent_log/cases.json": intent_log.walk_intent_log,
     "manifest/constructors.json": manifest.walk_constructors,
     "manifest/invalid.json": manifest.walk_invalid,
     "manifest/valid.json": manifest.walk_valid,

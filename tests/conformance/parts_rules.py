@@ -79,17 +79,20 @@ def _spares(comparison: Comparison) -> bool:
     return all(isinstance(each, list) for each in recovered) and {*recovered[0]} <= {*recovered[1]}
 
 
-def _without_leftovers(names: Iterable[str]) -> set[str]:
-    return {name for name in names if STAGING_MARK not in name}
-
-
 def _only_leftovers(comparison: Comparison) -> bool:
-    """Whether theirs has nothing more than a directory of parts that was never put into place."""
+    """Whether theirs has nothing more than directories of parts that were never put into place."""
     wanted, answer = comparison.theirs, comparison.ours
     if _is_answer(wanted) or _is_answer(answer) or not isinstance(wanted, Mapping):
         return False
-    kept = {name: wanted[name] for name in _without_leftovers(wanted)}
-    return kept == answer
+    leftovers = {name for name in wanted if STAGING_MARK in name}
+    kept = {name for name in wanted.keys() | answer.keys() if STAGING_MARK not in name}
+    # A directory that has nothing else in it is empty for us, and is not listed for them.
+    empty = {name for name in kept if name[-1] == "/" and _has_one_of(name, leftovers)}
+    return bool(leftovers) and all(wanted.get(name) == answer.get(name) for name in kept - empty)
+
+
+def _has_one_of(directory: str, names: Iterable[str]) -> bool:
+    return any(name.startswith(directory) for name in names)
 
 
 PARTS_STAY_IN_THE_ROOT = Rule("parts-stay-in-the-root", _stays)
