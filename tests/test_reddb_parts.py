@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import CrashingFiles, Scenario, every_pair, every_single, fresh_place
+from worlds import CrashingFiles, DiesAt, Scenario, every_pair, every_single, fresh_place
 
 from bootledger.basebackup.reddb_errors import (
     FileIo,
@@ -39,7 +39,7 @@ from bootledger.basebackup.reddb_publishing import (
     write_basebackup_manifest,
     write_basebackup_snapshot_parts,
 )
-from bootledger.errors import OutOfSpace, ReadOnly, Unavailable
+from bootledger.errors import OutOfSpace, ReadOnly, SimulatedCrash, Unavailable
 from bootledger.files import Files, OpenFile
 
 Manifest = PrimaryReplicaBaseBackupManifest
@@ -397,6 +397,17 @@ def test_parts_that_are_there_are_kept_if_they_are_these(
     with pytest.raises(InvalidOperation, match="5 bytes, expected 6"):
         write_basebackup_snapshot_parts(plan, BACKUP, snapshot, 6, Files())
     assert b"".join(read_snapshot_parts(manifest, plan.basebackup_dir)) == SNAPSHOT
+
+
+def test_what_a_crash_left_of_other_parts_is_not_mixed_in(
+    plan: PrimaryReplicaFilePlan, snapshot: OpenFile
+) -> None:
+    """Shorter chunks were being cut when the power went: none of them is among the longer ones."""
+    with pytest.raises(SimulatedCrash):
+        write_basebackup_snapshot_parts(plan, BACKUP, snapshot, 5, DiesAt("parts.renaming"))
+    write_basebackup_snapshot_parts(plan, BACKUP, snapshot, 6, Files())
+    assert len(list(plan.basebackup_parts_dir(BACKUP).iterdir())) == 3
+    assert list(plan.basebackup_dir.iterdir()) == [plan.basebackup_parts_dir(BACKUP)]
 
 
 def test_a_manifest_that_nobody_could_read_is_not_written(tmp_path: Path) -> None:
