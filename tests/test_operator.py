@@ -321,7 +321,7 @@ def test_an_owner_that_looks_often_reads_seldom(monkeypatch: pytest.MonkeyPatch)
 # --- Live owners, as real processes ---------------------------------------------------------------
 
 COMMAND = [sys.executable, "-m", "bootledger"]
-SOON_S = 10.0
+SOON_S = 30.0
 """Within seconds, on a machine that has other things to do."""
 
 OWNER = """
@@ -352,6 +352,9 @@ class Slow(Observer):
         if where == "copy":
             tell("there")
             time.sleep(0.2)
+        if where == "between fetching and staging":
+            tell("there")
+            sys.stdin.readline()
     def on_applied(self, applied_lsn, target_lsn):
         if where == "catch-up":
             tell("there")
@@ -447,16 +450,21 @@ def test_an_owner_that_slept_while_it_was_adopted_changes_no_byte(tmp_path: Path
     """SIGSTOP, an adoption, SIGCONT: it is fenced; ledger and target are what they were."""
     primary, target = tmp_path / "primary", tmp_path / "replica"
     make_primary(primary, records=400)
-    child = processes.start(OWNER, primary, target, "copy")
+    child = processes.start(OWNER, primary, target, "between fetching and staging")
+    assert child.stdin is not None
     try:
-        for _ in range(3):
+        for line in ("\n", "\n", ""):
             assert processes.wait_for_line(child) == "there"
+            child.stdin.write(line)
+            child.stdin.flush()
         child.send_signal(signal.SIGSTOP)
         with IntentLog.open(target / LEDGER_NAME, create=False) as log:
             ruling = Operator(log, "ann").adopt(only(target), reason="it hangs")
         before = files_of(target)
         time.sleep(0.6)  # longer than it may not look
         child.send_signal(signal.SIGCONT)
+        child.stdin.write("\n")
+        child.stdin.flush()
         assert last_word(child).startswith(f"Fenced: intent {ruling.intent_id} was taken over")
     finally:
         child.kill()

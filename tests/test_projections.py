@@ -111,7 +111,7 @@ def test_the_report_tells_apart_how_an_intent_dangles() -> None:
         ([intent(1), intent(2, _HOLD)], ["Another intent of this node is held", "Held by ada"]),
         (
             [intent(1, _CHECKPOINT), intent(2, _CHECKPOINT), intent(3)],
-            ["abort all but one", "abort all but one", "supersedes this one"],
+            ["bootledger adopt", "bootledger adopt", "supersedes this one"],
         ),
         ([intent(1, running=True), intent(2, _CHECKPOINT)], ["Nothing to do", "is running"]),
         ([intent(1, _CHECKPOINT), intent(2)], ["resumes here", "supersedes this one"]),
