@@ -68,6 +68,8 @@ class Files:
         temporary = temporary or path.with_name(f".{path.name}.tmp")
         with translated(path):
             self.point(f"{name}.writing")
+            if temporary.is_symlink():  # nothing of ours, and what it points to even less
+                temporary.unlink()
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
             try:
                 offset_bytes = 0

@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from conformance import flow, ready_marker, wire
+from conformance import flow, manifest, parts, ready_marker, wire
 from conformance.verdicts import Verdict, Walker
 
-WALKERS: Mapping[str, Walker] = {**flow.WALKERS, **ready_marker.WALKERS, **wire.WALKERS}
+WALKERS: Mapping[str, Walker] = {
+    "flow/cases.json": flow.walk,
+    "manifest/constructors.json": manifest.walk_constructors,
+    "manifest/invalid.json": manifest.walk_invalid,
+    "manifest/valid.json": manifest.walk_valid,
+    "parts/catchup_mode.json": parts.walk_catchup_mode,
+    "parts/layout.json": parts.walk_layout,
+    "parts/list_basebackups.json": parts.walk_list_basebackups,
+    "parts/stage_recover_read.json": parts.walk_stage_recover_read,
+    "parts/tree.json": parts.walk_tree,
+    "parts/write_snapshot_parts.json": parts.walk_write_snapshot_parts,
+    "ready_marker/marker.json": ready_marker.walk,
+    "wire/chunk_encode.json": wire.walk_chunk_encode,
+    "wire/error_mapping.json": wire.walk_error_mapping,
+    "wire/other_payloads.json": wire.walk_other_payloads,
+    "wire/snapshot_broken.json": wire.walk_snapshot_broken,
+    "wire/snapshot_sequences.json": wire.walk_snapshot_sequences,
+    "wire/snapshot_token.json": wire.walk_snapshot_token,
+}
 """Who walks which file, by its name in the folder."""
 
 

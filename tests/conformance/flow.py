@@ -13,13 +13,12 @@ more although it is staged, ours has one request less, and the numbers are shift
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
+from typing import TypeAlias
 from uuid import UUID
 
 from worlds import CrashingFiles
@@ -45,21 +44,21 @@ from bootledger.replica.reddb_source import RedDbLog, RedDbSource
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import LEDGER_NAME, Target, current_directory
 from bootledger.statemachine.progress import State
-from conformance.outcomes import (
-    Case,
-    Json,
-    Unreadable,
-    cases,
-    empty_root,
-    guarded,
-    put,
-    their_tree,
-    tree,
-)
-from conformance.verdicts import Comparison, Rule, Verdict, Walker, judge
+from conformance.answers import Json, Unknown, read_json, verdicts
+from conformance.outcomes import empty_root
+from conformance.trees import our_tree, plant, their_tree
+from conformance.verdicts import Comparison, Rule, Verdict
 
 DATABASE_ID = "0197a5a0-0000-7000-8000-000000000001"
+Tree: TypeAlias = "dict[str, Json]"
+
 OFFSET, TOKEN, MOST = (f"x-reddb-snapshot-{name}" for name in ("offset", "token", "max-bytes"))
+_EDIT = re.compile(
+    r"(?:(?P<end>first|last) byte of )?staged chunk (?P<ordinal>\d+) "
+    r"(?:overwritten with (?P<byte>[0-9a-f]{2})"
+    r"|truncated to (?P<length>\d+) bytes?|(?:was )?(?:removed|deleted))"
+)
+"""What a vector says in words was done to a staged part."""
 STAGING = "main.rebootstrap.redbase/"
 PENDING = "main.rebootstrap.pending.rdb"
 
@@ -80,7 +79,7 @@ class Primary:
     replica_id: str
 
     @classmethod
-    def of(cls, case: Case) -> Primary:
+    def of(cls, case: Mapping[str, Json]) -> Primary:
         """Return the primary of a case."""
         match case:
             case {
@@ -103,7 +102,7 @@ class Primary:
                     has_path,
                     replica_id,
                 )
-        raise Unreadable(f"no primary in {sorted(case)}")
+        raise Unknown(f"no primary in {sorted(case)}")
 
     @property
     def token(self) -> str | None:
@@ -111,6 +110,15 @@ class Primary:
         if not self.has_path:
             return None
         return f"snapshot:{self.replica_id}:{self.snapshot_lsn}:{self.data_file_bytes}"
+
+    def sound(self, parts: Tree) -> Tree:
+        """Return those of `parts` that are what the manifest says.
+
+        A part that was damaged on the disk is removed when it is read next, which is at another
+        moment here and there.
+        """
+        right = {c.relative_path: [c.chunk_bytes, c.checksum] for c in self.manifest.chunks}
+        return {path: entry for path, entry in parts.items() if entry[1:3] == right.get(path)}
 
     def answer(self, offset: int) -> BaseBackupChunk:
         """Return what it answers to a request, without any fault."""
@@ -141,16 +149,18 @@ class Primary:
 class Run:
     """One run, as RedDB did it."""
 
-    faults: Mapping[int, Case]
+    faults: Mapping[int, Mapping[str, Json]]
     edit: str | None
     crashed: bool
     result: Json
     requests: list[list[Json]] | None
+    asked: list[int]
+    """The offsets that it asked for, as far as requests or checkpoints tell."""
     phases: list[str]
     first_intent: bool
     unfinished: int
     in_service: Json
-    tree: list[Case]
+    tree: Tree
 
     @classmethod
     def of(cls, run: Json) -> Run:
@@ -164,7 +174,7 @@ class Run:
             }:
                 pass
             case _:
-                raise Unreadable(f"not a run: {run!r:.200}")
+                raise Unknown(f"not a run: {run!r:.200}")
         match run.get("result"):
             case {"ok": int(lsn)}:
                 result: Json = {"ok": lsn}
@@ -173,8 +183,13 @@ class Run:
             case None if "crashed" in run:
                 result = "crashed"
             case other:
-                raise Unreadable(f"unknown result {other!r:.80}")
+                raise Unknown(f"unknown result {other!r:.80}")
         requests = run.get("requests")
+        phases = [record["phase"] for record in records]
+        asked = [int(r[OFFSET]) for r in requests or []] or [
+            *([0] if "running" in phases else []),
+            *(r["progress"]["snapshot_offset"] for r in records if r.get("progress")),
+        ]
         return cls(
             faults={int(number): fault for number, fault in faults.items()},
             edit=run.get("edit_before_run"),
@@ -183,7 +198,8 @@ class Run:
             requests=None
             if requests is None
             else [[int(r[OFFSET]), r[TOKEN], int(r[MOST])] for r in requests],
-            phases=[record["phase"] for record in records],
+            asked=asked,
+            phases=phases,
             first_intent=all(record["same_intent_as_first"] for record in records),
             unfinished=len(unfinished),
             in_service=_in_service(run.get("config_tree_writes", [])),
@@ -197,21 +213,18 @@ class Run:
         return last if last in {"completed", "aborted"} else "open"
 
     @property
-    def staged(self) -> list[Case]:
-        """The parts that are staged."""
-        return [
-            {**entry, "path": str(entry["path"]).removeprefix(STAGING)}
-            for entry in self.tree
-            if str(entry["path"]).startswith(STAGING) and "size" in entry
-        ]
+    def staged(self) -> Tree:
+        """The files of parts that are there."""
+        return {
+            path.removeprefix(STAGING): entry
+            for path, entry in self.tree.items()
+            if path.startswith(STAGING)
+        }
 
     @property
     def database(self) -> Json:
-        """The database that came out: size and sums."""
-        for entry in self.tree:
-            if entry["path"] == PENDING:
-                return {name: entry[name] for name in ("size", "crc32", "sha256")}
-        return None
+        """The database that came out: length and sums."""
+        return self.tree.get(PENDING)
 
 
 def _in_service(writes: Json) -> Json:
@@ -220,7 +233,7 @@ def _in_service(writes: Json) -> Json:
             return None
         case [[_, {"rebootstrap_checkpoint_lsn": lsn, "rebootstrap_timeline": timeline}]]:
             return {"lsn": lsn, "timeline": timeline}
-    raise Unreadable(f"unknown writes {writes!r:.80}")
+    raise Unknown(f"unknown writes {writes!r:.80}")
 
 
 # --- the scripted primary -----------------------------------------------------------------------
@@ -229,25 +242,26 @@ def _in_service(writes: Json) -> Json:
 class Script:
     """Answers the requests of one run, with its faults."""
 
-    def __init__(self, primary: Primary, run: Run, files: CrashingFiles, *, shift: int) -> None:
+    def __init__(
+        self, primary: Primary, run: Run, files: CrashingFiles, staged: set[str], *, shift: int
+    ) -> None:
         self.requests: list[list[Json]] = []
         self._primary = primary
         self._run = run
         self._files = files
+        self._staged = staged
         self._shift = shift
 
     def __call__(self, request: BaseBackupRequest) -> str:
-        theirs = len(self.requests) + (self._shift if self.requests or not self._first() else 0)
+        theirs = len(self.requests) + self._shift
         self.requests.append([request.snapshot_offset, request.snapshot_token, request.max_bytes])
         answer = self._primary.answer(request.snapshot_offset)
         fault = self._run.faults.get(theirs)
         return answer.encode() if fault is None else self._faulty(answer, fault, request)
 
-    def _first(self) -> bool:
-        """Whether the request that ours does not make was to go wrong: then our first one does."""
-        return 0 in self._run.faults
-
-    def _faulty(self, answer: BaseBackupChunk, fault: Case, request: BaseBackupRequest) -> str:
+    def _faulty(
+        self, answer: BaseBackupChunk, fault: Mapping[str, Json], request: BaseBackupRequest
+    ) -> str:
         data = answer.basebackup_chunk or b""
         match fault:
             case {"kind": "exit"}:
@@ -275,46 +289,45 @@ class Script:
                 ).encode()
             case {"kind": "wrong_offset"}:
                 return self._elsewhere(answer, fault, request).encode()
-        raise Unreadable(f"unknown fault {fault!r:.80}")
+        raise Unknown(f"unknown fault {fault!r:.80}")
 
     def _elsewhere(
-        self, answer: BaseBackupChunk, fault: Case, request: BaseBackupRequest
+        self, answer: BaseBackupChunk, fault: Mapping[str, Json], request: BaseBackupRequest
     ) -> BaseBackupChunk:
         """Return the answer with another chunk: the one that the fault names, or that was staged.
 
         The vector need not say which one it was: it is one that RedDB then did not ask for.
         """
-        chunks = self._primary.manifest.chunks
         for named in (fault.get("offset"), fault.get("snapshot_offset")):
             if isinstance(named, int):
                 return self._primary.answer(named)
-        asked = {request[0] for request in self._run.requests or []}
-        staged = {str(entry["path"]) for entry in self._run.staged}
+        chunks = self._primary.manifest.chunks
+        came = self._run.staged
         unasked = [
             chunk
             for chunk in chunks
-            if chunk.relative_path in staged and chunk.snapshot_offset not in asked
+            if chunk.relative_path in came
+            and chunk.relative_path not in self._staged
+            and chunk.snapshot_offset not in self._run.asked
         ]
         if unasked:
-            return self._primary.with_chunk(answer, unasked[0])
-        wanted = request.snapshot_offset
-        if [request[0] for request in self._run.requests or []].count(wanted) > 1:
+            self._staged.add(unasked[-1].relative_path)
+            return self._primary.with_chunk(answer, unasked[-1])
+        if self._run.asked.count(request.snapshot_offset) > 1:
             return self._primary.with_chunk(answer, chunks[0])
         return replace(answer, snapshot_offset=answer.snapshot_offset + 1)
 
 
-def _files_before(before: Json) -> list[Case]:
+def _files_before(before: Json) -> list[Mapping[str, Json]]:
     """Return the files that were there, each of them told as `path: content`."""
-    if not isinstance(before, list) or not all(isinstance(told, str) for told in before):
-        raise Unreadable(f"not files: {before!r:.80}")
     split = (told.partition(": ") for told in before)
-    return [{"path": path, "text": text} for path, _, text in split]
+    return [{"path": path, "hex": text.encode().hex()} for path, _, text in split]
 
 
-def _only_text(fault: Case) -> str:
+def _only_text(fault: Mapping[str, Json]) -> str:
     texts = [v for name, v in fault.items() if name != "kind" and isinstance(v, str)]
     if len(texts) != 1:
-        raise Unreadable(f"no single payload in {fault!r:.80}")
+        raise Unknown(f"no single payload in {fault!r:.80}")
     return texts[0]
 
 
@@ -361,34 +374,30 @@ class Ours:
     unfinished: int
     in_service: Json
     database: Json
-    staged: list[Case]
+    staged: Tree
 
 
 class World:
     """The replica's side of one case, over all its runs."""
 
-    def __init__(self, root: Path, case: Case) -> None:
+    def __init__(self, root: Path, case: Mapping[str, Json]) -> None:
         self.primary = Primary.of(case)
         self._target = root / "target"
         self._spool = root / "spool"
         self._chunk_bytes = int(str(case["chunk_bytes"]))
         self._first_intent: UUID | None = None
-        staged = [
-            entry
-            for entry in _files_before(case.get("before", []))
-            if str(entry["path"]).startswith(STAGING)
-        ]
-        put(
-            self._spool / "parts",
-            [{**entry, "path": str(entry["path"]).removeprefix(STAGING)} for entry in staged],
-        )
+        for entry in _files_before(case.get("before", [])):
+            if entry["path"].startswith(STAGING):  # the others have names that are RedDB's alone
+                path = entry["path"].removeprefix(STAGING)
+                plant(self._spool / "parts", [{**entry, "path": path}])
 
     def run(self, run: Run) -> Ours:
         """Do one run, and look at what it left."""
         files = CrashingFiles()
         if run.edit is not None:
             self._edit(run.edit)
-        script = Script(self.primary, run, files, shift=self._skips(run))
+        staged = set(our_tree(self._spool / "parts"))
+        script = Script(self.primary, run, files, staged, shift=self._skips(run))
         error = ""
         try:
             result: Json = {"ok": self._replicate(script, files)}
@@ -401,13 +410,17 @@ class World:
         return self._look(result, error, script.requests)
 
     def _skips(self, run: Run) -> int:
-        """Return how many requests at the beginning of RedDB's run ours does without."""
-        begins_anew = "running" in run.phases
-        if not begins_anew or not self._spool.exists():
+        """Return how many requests at the beginning of RedDB's run ours does without.
+
+        That is the one for the beginning, if that is staged and we need not ask anew. One that was
+        to go wrong counts: then our first one does.
+        """
+        if "running" not in run.phases or 0 in run.faults or not self._spool.exists():
             return 0
         with closing(Spool.open(self._spool, Files())) as spool:
-            goes_on = spool.origin is not None and not spool.origin.ask_anew
-        return 1 if goes_on else 0
+            if spool.origin is None or spool.origin.ask_anew:
+                return 0
+            return 0 if any(c.snapshot_offset == 0 for c in spool.missing()) else 1
 
     def _replicate(self, script: Script, files: CrashingFiles) -> int:
         timeline = self.primary.manifest.timeline
@@ -452,10 +465,9 @@ class World:
         self._first_intent = self._first_intent or (intents[0] if intents else None)
         ended = "open" if unfinished or last is None else State.COMPLETED.value
         promoted = read_current(self._target)
-        data = b""
-        if promoted is not None:
-            data = (current_directory(self._target) / DATA_NAME).read_bytes()
-        parts = self._spool / "parts"
+        database = (
+            None if promoted is None else our_tree(current_directory(self._target))[DATA_NAME]
+        )
         return Ours(
             result=result,
             error=error,
@@ -469,32 +481,25 @@ class World:
                 "lsn": self.primary.manifest.checkpoint_lsn,
                 "timeline": self.primary.manifest.timeline,
             },
-            database=None
-            if promoted is None
-            else {
-                "size": len(data),
-                "crc32": zlib.crc32(data),
-                "sha256": sha256(data).hexdigest(),
-            },
-            staged=[entry for entry in tree(parts) if "size" in entry] if parts.exists() else [],
+            database=database,
+            staged=our_tree(self._spool / "parts"),
         )
 
     def _edit(self, edit: str) -> None:
         """Do to a staged part what the vector says in words."""
-        if found := re.fullmatch(
-            r"(first|last) byte of staged chunk (\d+) overwritten with ([0-9a-f]{2})", edit
-        ):
-            path = self._part(int(found[2]))
-            data = bytearray(path.read_bytes())
-            data[0 if found[1] == "first" else -1] = int(found[3], 16)
+        if (found := _EDIT.fullmatch(edit)) is None:
+            raise Unknown(f"unknown edit {edit!r}")
+        path = self._part(int(found["ordinal"]))
+        if not path.exists():  # damaged before, and removed by ours already
+            return
+        data = bytearray(path.read_bytes())
+        if found["end"]:
+            data[0 if found["end"] == "first" else -1] = int(found["byte"], 16)
             path.write_bytes(data)
-        elif found := re.fullmatch(r"staged chunk (\d+) (?:was )?(?:removed|deleted)", edit):
-            self._part(int(found[1])).unlink()
-        elif found := re.fullmatch(r"staged chunk (\d+) truncated to (\d+) bytes?", edit):
-            path = self._part(int(found[1]))
-            path.write_bytes(path.read_bytes()[: int(found[2])])
+        elif found["length"]:
+            path.write_bytes(data[: int(found["length"])])
         else:
-            raise Unreadable(f"unknown edit {edit!r}")
+            path.unlink()
 
     def _part(self, ordinal: int) -> Path:
         return self._spool / "parts" / self.primary.manifest.chunk(ordinal).relative_path
@@ -518,9 +523,10 @@ class Asked:
     """What is compared, and what was true of the primary and of our run."""
 
     what: str
-    primary: Primary
-    ours: Ours
-    theirs: Run
+    primary: Primary = field(repr=False)
+    ours: Ours = field(repr=False)
+    theirs: Run = field(repr=False)
+    number: int
 
 
 def _suspends(comparison: Comparison) -> bool:
@@ -536,6 +542,9 @@ def _asks_at_the_first_gap(comparison: Comparison) -> bool:
     match comparison:
         case Comparison(Asked("requests"), list(theirs), list(ours)):
             pass
+        case Comparison(Asked("staged", theirs=Run(edit=str())), list(theirs), list(ours)):
+            # What was lost on the disk came first here, so as many others are still missing.
+            return len(theirs) == len(ours)
         case _:
             return False
     known = {tuple(request) for request in theirs}
@@ -552,8 +561,8 @@ def _strands_none(comparison: Comparison) -> bool:
     match comparison:
         case Comparison(Asked("first_intent"), False, True):
             return True
-        case Comparison(Asked("unfinished", ours=ours), int(theirs), 0):
-            return ours.ended == "completed" and theirs > 0
+        case Comparison(Asked("unfinished"), int(theirs), int(ours)):
+            return theirs > ours
     return False
 
 
@@ -566,7 +575,7 @@ def _is_exact(comparison: Comparison) -> bool:
 
 def _releases(comparison: Comparison) -> bool:
     match comparison:
-        case Comparison(Asked("staged", ours=ours), list(_), []):
+        case Comparison(Asked("staged", ours=ours), dict(_), {}):
             return ours.ended == "completed"
     return False
 
@@ -605,39 +614,30 @@ RULES = (
 )
 
 
-def _compared(case: Case) -> Iterator[Comparison]:
+def _compared(case: Mapping[str, Json]) -> Iterator[Comparison]:
     runs = case["runs"]
     if not isinstance(runs, list):
-        raise Unreadable("runs are not a list")
+        raise Unknown("runs are not a list")
     with empty_root() as root:
         world = World(root, case)
-        for told in runs:
+        for number, told in enumerate(runs):
             theirs = Run.of(told)
             ours = world.run(theirs)
-            for what in (
-                "result",
-                "requests",
-                "ended",
-                "first_intent",
-                "unfinished",
-                "in_service",
-                "database",
-                "staged",
+            for what, expected, found in (
+                ("result", theirs.result, ours.result),
+                ("requests", theirs.requests, ours.requests),
+                ("ended", theirs.ended, ours.ended),
+                ("first_intent", theirs.first_intent, ours.first_intent),
+                ("unfinished", theirs.unfinished, ours.unfinished),
+                ("in_service", theirs.in_service, ours.in_service),
+                ("database", theirs.database, ours.database),
+                ("staged", *map(world.primary.sound, (theirs.staged, ours.staged))),
             ):
-                if (expected := getattr(theirs, what)) is None and what == "requests":
-                    continue
-                asked = Asked(what, world.primary, ours, theirs)
-                yield Comparison(asked, expected, getattr(ours, what))
+                if theirs.requests is not None or what != "requests":
+                    asked = Asked(what, world.primary, ours, theirs, number)
+                    yield Comparison(asked, expected, found)
 
 
-def _judged(name: str, case: Case) -> Verdict:
-    return judge(name, _compared(case), RULES)
-
-
-def _walk(path: Path) -> Iterator[Verdict]:
-    for number, case in enumerate(cases(path)):
-        name = str(case.get("name", number))
-        yield guarded(name, partial(_judged, name, case))
-
-
-WALKERS: Mapping[str, Walker] = {"flow/cases.json": _walk}
+def walk(path: Path) -> Iterator[Verdict]:
+    """Judge every case: all its runs, one after the other on the same files."""
+    return verdicts(read_json(path), _compared, RULES)

@@ -17,22 +17,18 @@ from bootledger.basebackup.reddb_marker import (
     write_rebootstrap_ready_marker,
 )
 from bootledger.files import Files
-from conformance.outcomes import (
-    Case,
+from conformance.answers import (
+    A_PANIC_IS_AN_ERROR,
     Json,
-    Unreadable,
-    empty_root,
-    file_kind,
-    guarded,
-    load,
+    Unknown,
     ours,
-    put,
-    text_of,
-    their_tree,
+    read_json,
     theirs,
-    tree,
+    verdicts,
 )
-from conformance.verdicts import Comparison, Rule, Verdict, Walker, judge
+from conformance.outcomes import empty_root, text_of
+from conformance.trees import our_tree, plant, their_tree
+from conformance.verdicts import Comparison, Rule, Verdict
 
 ROOT = "<ROOT>"
 
@@ -45,10 +41,10 @@ def _looks_first(comparison: Comparison) -> bool:
     return False
 
 
-RULES = (Rule("promote-looks-first", _looks_first),)
+RULES = (A_PANIC_IS_AN_ERROR, Rule("promote-looks-first", _looks_first))
 
 
-def _encode(case: Case, folder: Path) -> Iterator[Comparison]:
+def _encode(case: Mapping[str, Json], folder: Path) -> Iterator[Comparison]:
     marker = _marker(case["fields"])
     yield Comparison(case["fields"], case["text"], marker.encode())
     if "file" in case:
@@ -66,16 +62,16 @@ def _marker(fields: Json) -> ReplicaRebootstrapReadyMarker:
     match fields:
         case {"pending_path": str(path), "checkpoint_lsn": int(lsn), "timeline": int(timeline)}:
             return ReplicaRebootstrapReadyMarker(path, lsn, timeline)
-    raise Unreadable(f"not the fields of a marker: {fields!r:.80}")
+    raise Unknown(f"not the fields of a marker: {fields!r:.80}")
 
 
-def _decode(case: Case, folder: Path) -> Iterator[Comparison]:
+def _decode(case: Mapping[str, Json], folder: Path) -> Iterator[Comparison]:
     text = text_of(case, "text", folder)
-    answer = ours(lambda: vars(ReplicaRebootstrapReadyMarker.decode(text)), file_kind)
-    yield Comparison(text, theirs(case["result"]), answer)
+    answer = ours(lambda: vars(ReplicaRebootstrapReadyMarker.decode(text)))
+    yield Comparison(text, theirs(case["result"], of_files=True), answer)
 
 
-def _read(case: Case, folder: Path) -> Iterator[Comparison]:
+def _read(case: Mapping[str, Json], folder: Path) -> Iterator[Comparison]:
     with empty_root() as root:
         data_path = Path(_here(case["data_path"], root))
         match case:
@@ -86,14 +82,14 @@ def _read(case: Case, folder: Path) -> Iterator[Comparison]:
             case {"marker_hex": str(digits)}:
                 rebootstrap_ready_marker_path(data_path).write_bytes(bytes.fromhex(digits))
             case _:
-                raise Unreadable(f"no marker in {sorted(case)}")
+                raise Unknown(f"no marker in {sorted(case)}")
 
         def read() -> Json:
             marker = read_rebootstrap_ready_marker(data_path)
             path = marker.pending_path.replace(str(root), ROOT)
             return {**vars(marker), "pending_path": path}
 
-        yield Comparison(case.get("marker_text"), theirs(case["result"]), ours(read, file_kind))
+        yield Comparison(case.get("marker_text"), theirs(case["result"], of_files=True), ours(read))
 
 
 def _here(text: Json, root: Path) -> str:
@@ -121,23 +117,32 @@ OPERATIONS: Mapping[str, Callable[[Path], Json]] = {
 }
 
 
-def _promote(case: Case, folder: Path) -> Iterator[Comparison]:
+def _planted(entry: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return a file that is told by its text as the vectors tell it elsewhere, by its bytes."""
+    if "text" not in entry:
+        return entry
+    return {"path": entry["path"], "hex": entry["text"].encode().hex()}
+
+
+def _promote(case: Mapping[str, Json], folder: Path) -> Iterator[Comparison]:
     operation = OPERATIONS.get(str(case["op"]))
     if operation is None:
-        raise Unreadable(f"unknown op {case['op']!r}")
+        raise Unknown(f"unknown op {case['op']!r}")
     with empty_root() as root:
-        put(root, case["before"], case.get("before_dirs", []))
+        plant(root, map(_planted, case["before"]))
+        for directory in case.get("before_dirs", []):
+            (root / directory).mkdir(parents=True, exist_ok=True)
         data_path = Path(_here(case["data_path"], root))
-        before = tree(root)
-        result = ours(lambda: operation(data_path), file_kind)
+        before = our_tree(root)
+        result = ours(lambda: operation(data_path))
         yield Comparison(
             (case["op"], before),
-            [theirs(case["result"]), their_tree(case["tree_after"])],
-            [result, tree(root)],
+            [theirs(case["result"], of_files=True), their_tree(case["tree_after"])],
+            [result, our_tree(root)],
         )
 
 
-Compare: TypeAlias = Callable[[Case, Path], Iterator[Comparison]]
+Compare: TypeAlias = Callable[[Mapping[str, Json], Path], Iterator[Comparison]]
 PARTS: Mapping[str, Compare] = {
     "encode": _encode,
     "decode": _decode,
@@ -146,23 +151,10 @@ PARTS: Mapping[str, Compare] = {
 }
 
 
-def _walk(path: Path) -> Iterator[Verdict]:
-    loaded = load(path)
-    if not isinstance(loaded, dict):
-        yield Verdict(path.name, wrong="not an object of lists of cases")
-        return
-    for part, listed in loaded.items():
-        compare = PARTS.get(part)
-        if compare is None:
+def walk(path: Path) -> Iterator[Verdict]:
+    """Judge every part of the file."""
+    for part, cases in read_json(path).items():
+        if part in PARTS:
+            yield from verdicts(cases, partial(PARTS[part], folder=path.parent), RULES)
+        else:
             yield Verdict(part, wrong=f"nobody walks {part!r}")
-            continue
-        for number, case in enumerate(listed):
-            name = f"{part} {case.get('name', number)}"
-            yield guarded(name, partial(_judged, name, compare, case, path.parent))
-
-
-def _judged(name: str, compare: Compare, case: Case, folder: Path) -> Verdict:
-    return judge(name, compare(case, folder), RULES)
-
-
-WALKERS: Mapping[str, Walker] = {"ready_marker/marker.json": _walk}

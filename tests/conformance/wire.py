@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -37,26 +36,21 @@ from bootledger.basebackup.reddb_wire import (
     ListedChunk,
     lsn_of_token,
 )
+from bootledger.errors import BootledgerError
 from bootledger.files import Files
-from conformance.outcomes import (
-    Case,
+from conformance.answers import (
+    A_PANIC_IS_AN_ERROR,
     Json,
-    Unreadable,
-    backup_kind,
-    cases,
-    empty_root,
-    file_kind,
-    guarded,
+    Unknown,
+    our_error,
     ours,
-    put,
-    their_tree,
-    theirs,
-    tree,
-    wire_kind,
+    read_json,
+    their_error,
+    verdicts,
 )
-from conformance.verdicts import Comparison, Rule, Verdict, Walker, judge
-
-RULES: tuple[Rule, ...] = ()
+from conformance.outcomes import empty_root
+from conformance.trees import our_tree, plant, their_tree
+from conformance.verdicts import Comparison, Verdict
 
 Payload: TypeAlias = (
     BaseBackupRequest
@@ -111,7 +105,7 @@ def plain(value: object) -> Json:
 def made(kind: type, fields: Json) -> object:
     """Return the payload that a vector describes by its fields."""
     if not isinstance(fields, dict):
-        raise Unreadable(f"not the fields of a payload: {fields!r:.80}")
+        raise Unknown(f"not the fields of a payload: {fields!r:.80}")
     return kind(**{name: _value(name, value) for name, value in fields.items()})
 
 
@@ -131,16 +125,34 @@ def _value(name: str, value: Json) -> object:
 
 
 def decoded(kind: type[Payload], payload: bytes) -> Json:
-    """Return what a payload decodes to, in the form of `theirs`."""
-
-    def decode() -> Json:
+    """Return what a payload decodes to, or how it is refused."""
+    try:
         value = kind.decode(payload)
-        fields = plain(value)
-        if isinstance(value, WalStreamAck) and isinstance(fields, dict):
-            fields["reply_hex"] = WalStreamAckReply.to(value).encode().encode().hex()
-        return fields
+    except ReplicaBaseBackupError as error:
+        return {"err": wire_error(error)}
+    fields = plain(value)
+    if isinstance(value, WalStreamAck) and isinstance(fields, dict):
+        fields["reply_hex"] = WalStreamAckReply.to(value).encode().encode().hex()
+    return {"ok": fields}
 
-    return ours(decode, wire_kind)
+
+def wire_error(error: ReplicaBaseBackupError) -> Json:
+    """Return an error by the name that it has on the wire."""
+    return {"kind": type(error).__name__, "field": getattr(error, "field", None)}
+
+
+def backup_error(error: BootledgerError) -> Json:
+    """Return an error by the name that it has for a base backup."""
+    if isinstance(error, InvalidField):
+        return {"kind": "InvalidField", "field": error.field}
+    return our_error(error)
+
+
+def told(result: Mapping[str, Json]) -> Json:
+    """Return one of their results without its wording; a field that is absent is null there."""
+    if "err" in result:
+        return {"err": their_error(result["err"])}
+    return {name: value for name, value in result.items() if name != "stage"}
 
 
 def staged(answer: StagedBaseBackupChunk | None) -> Json:
@@ -177,51 +189,49 @@ def staged(answer: StagedBaseBackupChunk | None) -> Json:
 # --- the files ----------------------------------------------------------------------------------
 
 
-def _payload_bytes(case: Case) -> bytes:
+def _payload_bytes(case: Mapping[str, Json]) -> bytes:
     match case:
         case {"payload": str(text)}:
             return text.encode("utf-8", "surrogatepass")
         case {"payload_hex": str(digits)}:
             return bytes.fromhex(digits)
-    raise Unreadable(f"no payload in {sorted(case)}")
+    raise Unknown(f"no payload in {sorted(case)}")
 
 
-def _other_payload(case: Case) -> Iterator[Comparison]:
+def _other_payload(case: Mapping[str, Json]) -> Iterator[Comparison]:
     kind = KINDS.get(str(case["kind"]))
     if kind is None:
-        raise Unreadable(f"unknown payload {case['kind']!r}")
+        raise Unknown(f"unknown payload {case['kind']!r}")
     match case:
         case {"direction": "round_trip"}:
             payload = made(kind, case["fields"])
             encoded = payload.encode() if isinstance(payload, Payload) else None
             yield Comparison(case["fields"], case["encoded"], encoded)
-            theirs_decoded = theirs(case["decoded"])
+            expected = told(case["decoded"])
             yield Comparison(
-                case["encoded"], theirs_decoded, decoded(kind, str(case["encoded"]).encode())
+                case["encoded"], expected, decoded(kind, str(case["encoded"]).encode())
             )
         case {"direction": "decode"}:
             yield Comparison(
-                case["payload"], theirs(case["result"]), decoded(kind, _payload_bytes(case))
+                case["payload"], told(case["result"]), decoded(kind, _payload_bytes(case))
             )
         case _:
-            raise Unreadable(f"unknown direction {case.get('direction')!r}")
+            raise Unknown(f"unknown direction {case.get('direction')!r}")
 
 
-def _chunk_encode(case: Case) -> Iterator[Comparison]:
+def _chunk_encode(case: Mapping[str, Json]) -> Iterator[Comparison]:
     payload = made(BaseBackupChunk, case["fields"])
     encoded = payload.encode() if isinstance(payload, BaseBackupChunk) else ""
     yield Comparison(case["fields"], case["encoded"], encoded)
     if "decoded" in case:
-        yield Comparison(
-            encoded, theirs(case["decoded"]), decoded(BaseBackupChunk, encoded.encode())
-        )
+        yield Comparison(encoded, told(case["decoded"]), decoded(BaseBackupChunk, encoded.encode()))
 
 
-def _token(case: Case) -> Iterator[Comparison]:
+def _token(case: Mapping[str, Json]) -> Iterator[Comparison]:
     yield Comparison(case["token"], case["lsn"], lsn_of_token(str(case["token"])))
 
 
-def _error_mapping(case: Case) -> Iterator[Comparison]:
+def _error_mapping(case: Mapping[str, Json]) -> Iterator[Comparison]:
     """What is raised for the wire is, by its class, what the base backup makes of it."""
     match case:
         case {"wire": {"kind": str(kind), "field": field}, "mapped": dict(mapped)}:
@@ -233,41 +243,40 @@ def _error_mapping(case: Case) -> Iterator[Comparison]:
                 "InvalidHex": lambda: InvalidHex(str(field)),
             }
             if kind not in errors:
-                raise Unreadable(f"unknown kind {kind!r}")
+                raise Unknown(f"unknown kind {kind!r}")
             error = errors[kind]()
             assert isinstance(error, Decode | MissingField | InvalidField)
-            yield Comparison(case["wire"], theirs({"err": mapped}), {"err": backup_kind(error)})
+            yield Comparison(case["wire"], told({"err": mapped}), {"err": backup_error(error)})
         case _:
-            raise Unreadable(f"not a mapping: {case!r:.80}")
+            raise Unknown(f"not a mapping: {case!r:.80}")
 
 
-def _broken(case: Case) -> Iterator[Comparison]:
+def _broken(case: Mapping[str, Json]) -> Iterator[Comparison]:
     payload = _payload_bytes(case)
-    match case["result"]:
-        case {"stage": str(their_stage)}:
-            pass
-        case _:
-            raise Unreadable(f"no stage in {case['result']!r:.80}")
     with empty_root() as root:
-        put(root, case.get("before", []))
+        plant(root, case.get("before", []))
         try:
             chunk = BaseBackupChunk.decode(payload)
         except ReplicaBaseBackupError as error:
-            stage, answer = "decode_json", {"err": wire_kind(error)}
+            stage, answer = "decode_json", {"err": wire_error(error)}
         else:
-            stage, answer = "stage", ours(lambda: _stage(chunk, root), backup_kind)
-        yield Comparison(payload, [their_stage, theirs(case["result"])], [stage, answer])
-        yield Comparison(payload, their_tree(case["tree_after"]), tree(root))
+            stage, answer = "stage", _stage(chunk, root)
+        yield Comparison(payload, told(case["result"]), answer)
+        yield Comparison(payload, case["result"].get("stage", stage), stage)
+        yield Comparison(payload, their_tree(case.get("tree_after", [])), our_tree(root))
 
 
 def _stage(chunk: BaseBackupChunk, root: Path) -> Json:
-    return staged(stage_basebackup_snapshot_chunk(chunk, root, Files()))
+    try:
+        return {"ok": staged(stage_basebackup_snapshot_chunk(chunk, root, Files()))}
+    except BootledgerError as error:
+        return {"err": backup_error(error)}
 
 
-def _sequence(case: Case) -> Iterator[Comparison]:
+def _sequence(case: Mapping[str, Json]) -> Iterator[Comparison]:
     responses = case["responses"]
     if not isinstance(responses, list):
-        raise Unreadable("responses are not a list")
+        raise Unknown("responses are not a list")
     with empty_root() as root:
         manifest: PrimaryReplicaBaseBackupManifest | None = None
         for response in responses:
@@ -277,7 +286,7 @@ def _sequence(case: Case) -> Iterator[Comparison]:
             answer = stage_basebackup_snapshot_chunk(chunk, root, Files())
             manifest = answer.manifest if answer else manifest
             yield Comparison(payload, response["staged"], staged(answer))
-        yield Comparison("files", their_tree(case["staged_tree"]), tree(root))
+        yield Comparison("files", their_tree(case["staged_tree"]), our_tree(root))
         if manifest is None:
             manifest = PrimaryReplicaBaseBackupManifest.decode(
                 bytes.fromhex(str(case["manifest_hex"]))
@@ -290,30 +299,34 @@ def _sequence(case: Case) -> Iterator[Comparison]:
             data = b"".join(read_snapshot_parts(whole, root))
             return {"crc32": zlib.crc32(data), "hex": data.hex(), "len": len(data)}
 
-        yield Comparison("read", theirs(case["read_snapshot_parts"]), ours(read, file_kind))
+        yield Comparison("read", told(case["read_snapshot_parts"]), ours(read))
 
 
-Compare: TypeAlias = Callable[[Case], Iterator[Comparison]]
+def walk_other_payloads(path: Path) -> Iterator[Verdict]:
+    """Judge every payload but the base backup's: what it decodes to, how it is written."""
+    return verdicts(read_json(path), _other_payload, (A_PANIC_IS_AN_ERROR,))
 
 
-def _judged(name: str, compare: Compare, case: Case) -> Verdict:
-    return judge(name, compare(case), RULES)
+def walk_chunk_encode(path: Path) -> Iterator[Verdict]:
+    """Judge how the base backup's payload is written."""
+    return verdicts(read_json(path), _chunk_encode, ())
 
 
-def _walker(compare: Compare) -> Walker:
-    def walk(path: Path) -> Iterator[Verdict]:
-        for number, case in enumerate(cases(path)):
-            name = str(case.get("name", case.get("kind", number)))
-            yield guarded(name, partial(_judged, name, compare, case))
-
-    return walk
+def walk_snapshot_token(path: Path) -> Iterator[Verdict]:
+    """Judge which LSN a primary reads out of a token."""
+    return verdicts(read_json(path), _token, ())
 
 
-WALKERS: Mapping[str, Walker] = {
-    "wire/other_payloads.json": _walker(_other_payload),
-    "wire/chunk_encode.json": _walker(_chunk_encode),
-    "wire/snapshot_token.json": _walker(_token),
-    "wire/error_mapping.json": _walker(_error_mapping),
-    "wire/snapshot_broken.json": _walker(_broken),
-    "wire/snapshot_sequences.json": _walker(_sequence),
-}
+def walk_error_mapping(path: Path) -> Iterator[Verdict]:
+    """Judge what an error of the wire is to a base backup."""
+    return verdicts(read_json(path), _error_mapping, ())
+
+
+def walk_snapshot_broken(path: Path) -> Iterator[Verdict]:
+    """Judge what is refused of a base backup's payload, by whom, and what is written."""
+    return verdicts(read_json(path), _broken, (A_PANIC_IS_AN_ERROR,))
+
+
+def walk_snapshot_sequences(path: Path) -> Iterator[Verdict]:
+    """Judge whole conversations: decoded, staged, recovered and read back."""
+    return verdicts(read_json(path), _sequence, ())
