@@ -34,7 +34,8 @@ _NOT_STRUCTURE = bytes(set(range(256)) - set(b'"' + _BRACKETS))
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _STRING = re.compile(rb'"[^"]*"')
 _MINUS_ZERO = re.compile(rb"-0(?![0-9.eE])")
-_STRING_OR_MINUS_ZERO = re.compile(rb'"(?:[^"\\]|\\.)*"|-0(?![0-9.eE])', re.DOTALL)
+# Possessive: nothing is kept to go back to, so a long text takes no more memory than it has.
+_STRING_OR_MINUS_ZERO = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-0(?![0-9.eE])', re.DOTALL)
 
 
 class InvalidHex(InvalidField):

@@ -25,7 +25,8 @@ CHUNK_FIELD = "basebackup_chunk_hex"
 _SNAPSHOT = "snapshot"
 _TOKEN_LSN = 2
 _TOKEN_PARTS = 4
-_U64_DIGITS = re.compile(r"\+?[0-9]+", re.ASCII)
+_NUMBER = re.compile(r"\+?0*([0-9]{1,20})")
+"""As RedDB reads one. No u64 has more digits: a longer one is refused before it is made."""
 
 
 @dataclass(frozen=True)
@@ -214,9 +215,7 @@ def lsn_of_token(token: str) -> int | None:
     parts = token.split(":")
     if len(parts) < _TOKEN_PARTS or parts[0] != _SNAPSHOT:
         return None
-    digits = parts[_TOKEN_LSN]
-    # No u64 has more digits; a very long number is refused before it is made into one.
-    if not _U64_DIGITS.fullmatch(digits) or len(digits.lstrip("+0")) > len(str(U64_MAX)):
+    if (found := _NUMBER.fullmatch(parts[_TOKEN_LSN])) is None:
         return None
-    lsn = int(digits)
+    lsn = int(found[1])
     return lsn if lsn <= U64_MAX else None

@@ -25,7 +25,9 @@ MODULES = {
 }
 MOST_LINES = 320
 
-PURE = re.compile(r"bootledger\.(statemachine|diagrams|basebackup\.(reddb_)?manifest)(\.|$)")
+PURE = re.compile(
+    r"bootledger\.(statemachine|diagrams|basebackup\.(manifest|reddb_(fields|manifest|stream|wire)))(\.|$)"
+)
 IMPURE = {
     "asyncio",
     "datetime",
