@@ -8,4 +8,5 @@
 - `intent_log`, `bootstrapper`: bootstraps as intents, begun, found and taken up
 - `owner`, `handle`: one owner's hold on one intent; `endings` is how it pauses or ends
 - `loop`, `steps`: the whole bootstrap by itself; `manifests`, `settings` and `observer` serve it
+- `reddb_source`: a RedDB primary as a source; `reddb_download` fills the spool for it
 """

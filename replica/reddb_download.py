@@ -27,15 +27,25 @@ Ask: TypeAlias = Callable[[int, str | None], BaseBackupChunk]
 
 
 class Download:
-    """One run of a download into `spool`, of a primary that is on `timeline`."""
+    """One run of a download into `spool`, of a primary that is on `timeline`.
+
+    Only a base backup beyond `after_lsn` will do, if that is given: from an older one the primary's
+    log does not go on, and it would be copied in vain, again and again.
+    """
 
     def __init__(
-        self, ask: Ask, spool: Spool, timeline: int, pause: Callable[[float], None]
+        self,
+        ask: Ask,
+        spool: Spool,
+        timeline: int,
+        pause: Callable[[float], None],
+        after_lsn: int | None = None,
     ) -> None:
         self._ask = ask
         self._spool = spool
         self._timeline = timeline
         self._pause = pause
+        self._after_lsn = after_lsn
         self._missing: dict[int, BaseBackupChunkRef] = {}
         self._agreed = False
         """Whether the primary has said in this run which base backup it has."""
@@ -45,9 +55,10 @@ class Download:
 
         `answer` is one that the caller has got already, to the question for the beginning.
 
-        Raises `SourceUnavailable` if the primary has no base backup, another one in the middle of
-        the run, or nothing new to say; `SourceChanged` if it is of another timeline; what staging
-        raises if a chunk is not what the manifest says. What was staged before stays.
+        Raises `SourceUnavailable` if the primary has no base backup or too old a one, another one
+        in the middle of the run, or nothing new to say; `SourceChanged` if it is of another
+        timeline; what staging raises if a chunk is not what the manifest says. What was staged
+        before stays.
         """
         known = self._spool.origin is not None and not self._spool.origin.ask_anew
         if known:
@@ -104,6 +115,12 @@ class Download:
                 raise SourceChanged(
                     f"the primary's base backup is of timeline {manifest.timeline}, "
                     f"the source was said to be on timeline {self._timeline}"
+                )
+            if self._after_lsn is not None and manifest.checkpoint_lsn <= self._after_lsn:
+                raise SourceUnavailable(
+                    f"the primary's base backup is of LSN {manifest.checkpoint_lsn}, "
+                    f"its log does not go on from LSN {self._after_lsn}",
+                    hint="have the primary make a newer base backup, then start again",
                 )
             self._spool.adopt(encoded, token)
             self._look_what_is_missing()

@@ -83,6 +83,8 @@ class RedDbSource:
         self._first_answer: BaseBackupChunk | None = None
         self._seen_lsn: int | None = None
         self._served: str | None = None
+        self._lost_lsn: int | None = None
+        """From where the log did not go on, if that was asked."""
 
     @classmethod
     def open(
@@ -144,10 +146,12 @@ class RedDbSource:
         Raises what `Download.run` raises, and `InvalidOperation` if the whole is not what RedDB's
         manifest says, or is empty.
         """
+        self._give_up_what_is_too_old()
         manifest = self._published()
         if manifest is None:
             answer, self._first_answer = self._first_answer, None
-            Download(self._ask, self._spool, self._identity.timeline, self._pause).run(answer)
+            timeline = self._identity.timeline
+            Download(self._ask, self._spool, timeline, self._pause, self._lost_lsn).run(answer)
             manifest = self._publish()
         with manifest:
             self._served = _token(manifest)
@@ -188,6 +192,11 @@ class RedDbSource:
         if token != self._served:
             raise SnapshotLost(f"the spool does not hold base backup {token}")
 
+    def _give_up_what_is_too_old(self) -> None:
+        known, lost_lsn = self._spool.manifest, self._lost_lsn
+        if known is not None and lost_lsn is not None and known.checkpoint_lsn <= lost_lsn:
+            self._spool.ask_anew()
+
     def _published(self) -> Manifest | None:
         """Return what is published, if each of its parts was read in this process and is sound."""
         manifest = self._spool.published()
@@ -226,9 +235,11 @@ class RedDbSource:
         if self._log is None:
             if after_lsn >= self.last_lsn():
                 return ()
+            self._lost_lsn = after_lsn
             raise LogWindowLost("this primary has no log that could be followed")
         piece = self._read_log(self._log, after_lsn, limit)
         if reason := _not_enough(piece, after_lsn):
+            self._lost_lsn = after_lsn
             raise LogWindowLost(reason)
         last_lsn = after_lsn
         for record in piece.records:

@@ -6,6 +6,18 @@ from pathlib import Path
 
 from processes import run_and_die
 
+from bootledger.basebackup.reddb_layout import (
+    atomic_temp_path,
+    rebootstrap_pending_path,
+    rebootstrap_ready_marker_path,
+)
+from bootledger.basebackup.reddb_marker import (
+    ReplicaRebootstrapReadyMarker,
+    read_rebootstrap_ready_marker,
+    write_rebootstrap_ready_marker,
+)
+from bootledger.files import Files
+from bootledger.positions import FIRST_TIMELINE
 from bootledger.replica.bootstrapper import ReplicaBootstrapper
 from bootledger.replica.intent_log import IntentLog
 
@@ -20,6 +32,27 @@ log = IntentLog.open(sys.argv[1])
 def crash(path: Path, code: str) -> None:
     """Run `code` on the ledger at `path` in a process that is then killed."""
     run_and_die(_PRELUDE + code, path)
+
+
+def test_rebootstrap_ready_marker_write_is_atomic_and_readable(tmp_path: Path) -> None:
+    """A marker is read as it was written, and replaced even where a stale temporary file lies."""
+    data_path = tmp_path / "main.rdb"
+    pending_path = str(rebootstrap_pending_path(data_path))
+    stale = atomic_temp_path(rebootstrap_ready_marker_path(data_path))
+
+    marker = ReplicaRebootstrapReadyMarker(pending_path, 7, FIRST_TIMELINE)
+    write_rebootstrap_ready_marker(data_path, marker, Files())
+    ready = read_rebootstrap_ready_marker(data_path)
+    assert ready.checkpoint_lsn == 7
+    assert ready.pending_path == pending_path
+
+    stale.write_bytes(b"stale tmp")
+    marker = ReplicaRebootstrapReadyMarker(pending_path, 8, 3)
+    write_rebootstrap_ready_marker(data_path, marker, Files())
+    ready = read_rebootstrap_ready_marker(data_path)
+    assert ready.checkpoint_lsn == 8
+    assert ready.timeline == 3
+    assert not stale.exists()
 
 
 def test_bootstrap_from_scratch_when_no_unfinished_intent(tmp_path: Path) -> None:
