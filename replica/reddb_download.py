@@ -16,6 +16,7 @@ from bootledger.basebackup.reddb_manifest import (
 from bootledger.basebackup.reddb_spool import Spool
 from bootledger.basebackup.reddb_wire import BaseBackupChunk
 from bootledger.errors import SnapshotLost, SourceChanged, SourceUnavailable
+from bootledger.replica.ports import Pause
 
 MOST_FRUITLESS = 10
 """How many answers in a row may bring nothing new."""
@@ -38,13 +39,16 @@ class Download:
         ask: Ask,
         spool: Spool,
         timeline: int,
-        pause: Callable[[float], None],
+        pause: Pause,
+        sleep: Callable[[float], None],
+        *,
         after_lsn: int | None = None,
     ) -> None:
         self._ask = ask
         self._spool = spool
         self._timeline = timeline
         self._pause = pause
+        self._sleep = sleep
         self._after_lsn = after_lsn
         self._missing: dict[int, BaseBackupChunkRef] = {}
         self._agreed = False
@@ -74,7 +78,7 @@ class Download:
                     hint="start again later; the base backup may have to be made anew",
                 )
             if fruitless:
-                self._pause(min(_FIRST_PAUSE_S * 2**fruitless, _LONGEST_PAUSE_S))
+                self._sleep(min(_FIRST_PAUSE_S * 2**fruitless, _LONGEST_PAUSE_S))
 
     def _ask_for_the_first_gap(self, *, known: bool) -> BaseBackupChunk:
         origin = self._spool.origin
@@ -84,6 +88,7 @@ class Download:
         return self._ask_or_note(first.snapshot_offset, origin.token)
 
     def _ask_or_note(self, offset: int, token: str | None) -> BaseBackupChunk:
+        self._pause()
         try:
             return self._ask(offset, token)
         except SnapshotLost:

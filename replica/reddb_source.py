@@ -27,7 +27,7 @@ from bootledger.basebackup.reddb_stream import WalStreamChunk, WalStreamOpen
 from bootledger.basebackup.reddb_wire import BaseBackupChunk, BaseBackupRequest
 from bootledger.errors import CorruptRecord, LogWindowLost, SnapshotLost, SourceUnavailable
 from bootledger.files import Files
-from bootledger.replica.ports import Change, Pin, SourceIdentity
+from bootledger.replica.ports import Change, Pause, Pin, SourceIdentity, go_on
 from bootledger.replica.reddb_download import Download, available_manifest
 
 AskSnapshot: TypeAlias = Callable[[BaseBackupRequest], str | bytes]
@@ -69,8 +69,7 @@ class RedDbSource:
         replica_id: str | None = None,
         max_bytes: int = DEFAULT_CHUNK_BYTES,
         log: RedDbLog | None = None,
-        check: Callable[[], None] = lambda: None,
-        pause: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._ask_snapshot = ask
         self._identity = identity
@@ -78,8 +77,7 @@ class RedDbSource:
         self._replica_id = replica_id
         self._max_bytes = max_bytes
         self._log = log
-        self._check = check
-        self._pause = pause
+        self._sleep = sleep
         self._first_answer: BaseBackupChunk | None = None
         self._seen_lsn: int | None = None
         self._served: str | None = None
@@ -97,14 +95,13 @@ class RedDbSource:
         replica_id: str | None = None,
         max_bytes: int = DEFAULT_CHUNK_BYTES,
         log: RedDbLog | None = None,
-        check: Callable[[], None] = lambda: None,
-        pause: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> Self:
         """Open a source that downloads into the directory `spool`, one for each target.
 
         `identity` is the caller's word for which database the primary holds: RedDB has none.
-        `max_bytes` is how much is asked for at once. `check` is called before each request; what it
-        raises ends the download, and the next `pin` goes on with it. Raises as `Spool.open`.
+        `max_bytes` is how much is asked for at once, `sleep` what waits between answers without
+        anything new. Raises as `Spool.open`.
         """
         return cls(
             ask,
@@ -113,8 +110,7 @@ class RedDbSource:
             replica_id=replica_id,
             max_bytes=max_bytes,
             log=log,
-            check=check,
-            pause=pause,
+            sleep=sleep,
         )
 
     def identity(self) -> SourceIdentity:
@@ -137,10 +133,11 @@ class RedDbSource:
 
     # --- the base backup ----------------------------------------------------------------------
 
-    def pin(self, intent_id: str, generation: int) -> Pin:
+    def pin(self, intent_id: str, generation: int, pause: Pause = go_on) -> Pin:
         """Download what is missing of the primary's base backup, and publish it.
 
-        One base backup serves every intent and generation until it is released. What arrived stays
+        `pause` is called before each request. One base backup serves every intent and generation
+        until it is released. What arrived stays
         whatever happens, and the next call goes on from there.
 
         Raises what `Download.run` raises, and `InvalidOperation` if the whole is not what RedDB's
@@ -151,7 +148,9 @@ class RedDbSource:
         if manifest is None:
             answer, self._first_answer = self._first_answer, None
             timeline = self._identity.timeline
-            Download(self._ask, self._spool, timeline, self._pause, self._lost_lsn).run(answer)
+            Download(
+                self._ask, self._spool, timeline, pause, self._sleep, after_lsn=self._lost_lsn
+            ).run(answer)
             manifest = self._publish()
         with manifest:
             self._served = _token(manifest)
@@ -215,7 +214,6 @@ class RedDbSource:
             raise
 
     def _ask(self, offset: int, token: str | None) -> BaseBackupChunk:
-        self._check()
         request = BaseBackupRequest(offset, token, self._max_bytes, self._replica_id)
         try:
             payload = self._ask_snapshot(request)
@@ -249,7 +247,6 @@ class RedDbSource:
         return [Change(record.lsn, *self._log.read_record(record.data)) for record in piece.records]
 
     def _read_log(self, log: RedDbLog, since_lsn: int, limit: int) -> WalStreamChunk:
-        self._check()
         request = WalStreamOpen(since_lsn, limit, self._replica_id)
         try:
             return WalStreamChunk.decode(log.ask(request))

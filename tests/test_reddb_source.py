@@ -116,7 +116,7 @@ def open_source(
     primary: Callable[[BaseBackupRequest], str | bytes], spool: Path, **more: object
 ) -> RedDbSource:
     """A source of that primary that waits for nobody."""
-    options = {"files": Files(), "identity": IDENTITY, "pause": lambda _: None, **more}
+    options = {"files": Files(), "identity": IDENTITY, "sleep": lambda _: None, **more}
     return RedDbSource.open(ask=primary, spool=spool, **options)  # type: ignore[arg-type]
 
 
@@ -224,7 +224,7 @@ def test_a_primary_that_sends_nothing_new_is_not_asked_for_ever(
     primary.change = nothing_new
     pauses: list[float] = []
     with (
-        open_source(primary, tmp_path / "spool", pause=pauses.append) as source,
+        open_source(primary, tmp_path / "spool", sleep=pauses.append) as source,
         pytest.raises(SourceUnavailable, match="nothing new"),
     ):
         source.pin("intent", 1)

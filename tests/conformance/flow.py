@@ -434,7 +434,7 @@ class World:
                 replica_id=node_id,
                 max_bytes=self._chunk_bytes,
                 log=RedDbLog(self._log, _no_record),
-                pause=_no_pause,
+                sleep=_no_sleep,
             ) as source,
             Target.open(
                 self._target, files, source_database_id=DATABASE_ID, node_id=node_id
@@ -509,7 +509,7 @@ def _no_record(data: bytes) -> tuple[bytes, bytes | None]:
     raise AssertionError(data)
 
 
-def _no_pause(_: float) -> None: ...
+def _no_sleep(_: float) -> None: ...
 
 
 def _quiet(_: OperatorEvent) -> None: ...
