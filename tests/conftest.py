@@ -23,11 +23,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--policy-examples",
         type=int,
-        default=40,
+        default=25,
         help="how many random histories the policy is compared with its model on",
     )
     parser.addoption(
-        "--fight-s", type=float, default=4.0, help="how many seconds a fight for a target lasts"
+        "--fight-s", type=float, default=3.0, help="how many seconds a fight for a target lasts"
     )
 
 

@@ -198,6 +198,20 @@ def test_an_aborted_copy_goes_with_its_base_backup(place: Path) -> None:
     assert replicate(place / "primary", place / "replica").generation == 2
 
 
+def test_what_an_abort_kept_stays_for_whoever_wants_to_look(place: Path) -> None:
+    """The candidate of an abort that keeps its artefacts is no garbage; its base backup is."""
+    make_replica(place)
+    interrupt_the_copy(place)
+    with open_ledger(place) as log:
+        (intent,) = log.list_unfinished(NODE)
+        Operator(log, "ada").abort(intent.intent_id, reason="odd", keep_artifacts=True)
+    swept = collect(place)
+    assert [artefact.kind for artefact in swept.removed] == ["base backup"]
+    assert names(swept.left) == [("generation", "gen-0001"), ("generation", "gen-0002")]
+    assert str(intent.intent_id) in swept.left[1].why
+    assert "kept" in swept.left[1].why
+
+
 def test_what_a_reader_holds_goes_when_it_lets_go(place: Path) -> None:
     """A generation that was replaced stays for as long as somebody reads it."""
     make_replica(place)
