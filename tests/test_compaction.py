@@ -16,7 +16,7 @@ import lmdb
 import processes
 import pytest
 import sample_events as sample
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from worlds import CrashingFiles, Scenario, every_pair, every_single, fresh_place
 
@@ -111,17 +111,17 @@ def test_what_is_unfinished_or_young_stays_in_the_log(ledger: Path) -> None:
 
 
 @settings(max_examples=6)
-@given(cutoffs=st.lists(st.integers(0, INTENTS + 2), max_size=4), data=st.data())
-def test_the_order_of_compactions_does_not_matter(cutoffs: list[int], data: st.DataObject) -> None:
+@given(st.lists(st.integers(0, 14), max_size=4))
+@example([9, 4, 12])
+def test_the_order_of_compactions_does_not_matter(cutoffs: list[int]) -> None:
     """Any times in any order archive what the latest of them does, in both stores alike."""
     told = ledgers.interleaved(12)
     last = max(cutoffs, default=0)
     results = []
     with fresh_place() as place:
         stores: list[EventStore] = [MemoryEventStore(), LmdbEventStore.open(place / "ledger")]
-        for store, order in zip(
-            stores, (data.draw(st.permutations(cutoffs)), cutoffs), strict=True
-        ):
+        orders = (cutoffs, sorted(cutoffs))  # in rising order a block is written again and again
+        for store, order in zip(stores, orders, strict=True):
             ledgers.append(store, told)
             for before_ms in order:
                 ledgers.compact_before(store, before_ms)
@@ -150,6 +150,21 @@ def test_positions_go_on_after_everything_was_archived(ledger: Path) -> None:
     ledgers.compact_before(store, LATER_MS)
     assert list(store.archived()) == [Positions(1, last)]
     assert [e.position for e in store.history(ledgers.intent(1))] == list(range(last, 0, -1))
+
+
+def test_a_reader_goes_on_when_a_compaction_comes_between_its_batches(ledger: Path) -> None:
+    """A block that was read before more of it was archived is read again."""
+    store = LmdbEventStore.open(ledger)
+    events = [sample.begin(), *(sample.checkpoint(lsn) for lsn in range(100, 298))]
+    told = [(ledgers.intent(1), event) for event in (*events, sample.complete())]
+    ledgers.append(store, [*told, (ledgers.intent(2), sample.begin())])
+    step = store.compact(150, LATER_MS)
+    assert step is not None
+    assert step.events == len(told) - 150
+    history = store.history(ledgers.intent(1))
+    newest = next(history)
+    assert ledgers.compact_before(store, LATER_MS) == 150
+    assert [e.version for e in (newest, *history)] == list(range(len(told), 0, -1))
 
 
 def test_a_log_that_lost_everything_is_not_taken_for_an_empty_ledger(ledger: Path) -> None:
