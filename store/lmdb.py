@@ -149,6 +149,7 @@ class LmdbEventStore:
         """Yield the heads of all intents, by intent id; see the port."""
         while found := self._env.read(partial(tables.heads, first=first)):
             yield from found
+            self._let_go_of_pages()
             last = found[-1].intent_id
             if last == LAST_ID:
                 return
@@ -199,9 +200,11 @@ class LmdbEventStore:
     def compact(self, after_position: int, before_ms: int) -> Compacted | None:
         """Move what may be archived of the next block, durable when this returns; see the port."""
         check_cutoff(after_position, before_ms)
-        return self._env.write(
+        step = self._env.write(
             partial(compaction.move_block, after_position=after_position, before_ms=before_ms)
         )
+        self._let_go_of_pages()
+        return step
 
     def archived(self) -> Iterator[Positions]:
         """Yield which positions lie in the archive; see the port."""
@@ -271,6 +274,11 @@ class LmdbEventStore:
     def close(self) -> None:
         """Give the store back. Harmless when repeated; claims are not released by it."""
         self._env.close()
+
+    def _let_go_of_pages(self) -> None:
+        """Keep a pass over the whole ledger from making all of it resident."""
+        data = self._env.path / DATA_NAME
+        self._env.read(lambda _txn, _db: keep_residency_low(data))
 
     def _make_reserve(self) -> None:
         with translated(self._reserve):
