@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from crc32c import crc32c
+
 from bootledger.basebackup.reddb_errors import Decode, InvalidOperation, file_errors
 from bootledger.basebackup.reddb_fields import Fields, NotObject, encode
 from bootledger.basebackup.reddb_layout import (
@@ -36,6 +38,7 @@ from bootledger.basebackup.reddb_layout import (
 )
 from bootledger.files import Files
 
+_CRC_FIELD = "crc32c"
 MARKER_MAX_BYTES = 2**20
 """A marker is a path and two numbers; what is longer is none."""
 
@@ -52,12 +55,29 @@ class ReplicaRebootstrapReadyMarker:
     timeline: int
 
     def encode(self) -> str:
-        """Return the marker's text, keys in byte order. Raises `InvalidValue`."""
+        """Return the marker's text as RedDB writes it, keys in byte order. Raises `InvalidValue`.
+
+        It has no checksum: a digit that became another digit is not noticed.
+        """
         return encode(vars(self))
+
+    def sealed(self) -> str:
+        """Return the marker's text with a checksum, which RedDB reads over. Raises `InvalidValue`.
+
+        The field `crc32c` is the CRC32C of what `encode` returns, in hex.
+        """
+        return encode({**vars(self), _CRC_FIELD: self._crc()})
+
+    def _crc(self) -> str:
+        return f"{crc32c(self.encode().encode()):08x}"
 
     @classmethod
     def decode(cls, text: str | bytes) -> Self:
-        """Return the marker. Raises `InvalidOperation` that says what is missing or wrong."""
+        """Return the marker, sealed or not.
+
+        Raises `InvalidOperation` that says what is missing or wrong, and if a checksum is there
+        that does not match.
+        """
         try:
             fields = Fields.decode(text)
         except NotObject:
@@ -73,19 +93,26 @@ class ReplicaRebootstrapReadyMarker:
             raise InvalidOperation("the rebootstrap marker has no checkpoint_lsn")
         if timeline is None:
             raise InvalidOperation("the rebootstrap marker has no timeline")
-        return cls(pending_path, checkpoint_lsn, timeline)
+        marker = cls(pending_path, checkpoint_lsn, timeline)
+        told_crc = fields.string(_CRC_FIELD)
+        if told_crc is not None and told_crc != marker._crc():
+            raise InvalidOperation(
+                f"the rebootstrap marker does not match its checksum {told_crc[:20]!r}",
+                hint="it was damaged: discard it, and copy the database anew",
+            )
+        return marker
 
 
 def write_rebootstrap_ready_marker(
     data_path: Path, marker: ReplicaRebootstrapReadyMarker, files: Files
 ) -> None:
-    """Write the marker beside `data_path`, in one step. Durable when this returns.
+    """Write the marker beside `data_path`, sealed, in one step. Durable when this returns.
 
     The database that it names must be durable before. Raises `FileIo`, `InvalidValue`.
     """
     path = rebootstrap_ready_marker_path(data_path)
     with file_errors(path):
-        encoded = marker.encode().encode()
+        encoded = marker.sealed().encode()
         files.replace(path, encoded, name="marker", temporary=atomic_temp_path(path))
 
 

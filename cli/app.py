@@ -10,7 +10,15 @@ import typer
 from rich.console import Console
 
 from bootledger.cli import compact, exchange, history, verbs, verify
-from bootledger.cli.base import Json, LedgerPath, app, open_ledger
+from bootledger.cli.base import (
+    HEADINGS,
+    LOOKING,
+    REPLICATING,
+    Json,
+    LedgerPath,
+    app,
+    open_ledger,
+)
 from bootledger.cli.demo import run_demo
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.housekeeping import gc
@@ -36,7 +44,7 @@ from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
 __all__ = ["app", "compact", "exchange", "gc", "history", "verbs", "verify"]
 
 
-@app.command()
+@app.command(rich_help_panel=REPLICATING)
 def replicate(
     source: Annotated[Path, typer.Argument(help="The primary's database directory.")],
     target: Annotated[Path, typer.Argument(help="Where the replica lives; made if missing.")],
@@ -101,7 +109,7 @@ def _show(outcome: Outcome, screen: Console, *, json: bool) -> None:
     return None
 
 
-@app.command()
+@app.command(rich_help_panel=LOOKING)
 def status(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
     """Show where every node of a ledger stands, or stood."""
     running: set[UUID] | None = None
@@ -129,7 +137,7 @@ def status(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
     return None
 
 
-@app.command()
+@app.command(rich_help_panel=LOOKING)
 def dangling(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
     """Show every unfinished intent: what, since when, and what to do. Exits with 3 if any."""
     with told_to_people(), open_ledger(path) as log:
@@ -146,7 +154,7 @@ def dangling(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
         raise typer.Exit(ExitCode.FOUND)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOKING)
 def diagram(
     *, guards: Annotated[bool, typer.Option("--guards", help="Name the guards too.")] = False
 ) -> None:
@@ -154,7 +162,7 @@ def diagram(
     typer.echo(state_diagram(guards=guards), nl=False)
 
 
-@app.command()
+@app.command(rich_help_panel=REPLICATING)
 def demo(
     *,
     size_mb: Annotated[int, typer.Option(min=64, help="How much to copy, in MB.")] = 64,
@@ -169,3 +177,7 @@ def demo(
         shown = run_demo(size_mb=size_mb, kills=kills, seed=seed, keep=keep)
     if not shown:
         raise typer.Exit(1)
+
+
+# Headings stand in the order of their first commands, and modules are imported by their names.
+app.registered_commands.sort(key=lambda command: HEADINGS.index(str(command.rich_help_panel)))

@@ -18,6 +18,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+REPLICATING, LOOKING, DECIDING, KEEPING = HEADINGS = (
+    "Replicate",
+    "Look",
+    "Decide",
+    "Keep in order",
+)
+"""Under which headings, and in which order, `--help` lists the commands."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 LedgerPath = Annotated[Path, typer.Argument(help="A ledger, or a target that holds one.")]
 

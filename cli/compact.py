@@ -8,7 +8,7 @@ import typer
 from rich.filesize import decimal
 
 from bootledger.cli.bars import bar
-from bootledger.cli.base import Json, LedgerPath, app, open_ledger
+from bootledger.cli.base import KEEPING, Json, LedgerPath, app, open_ledger
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.moments import age_ms
 from bootledger.cli.tables import console
@@ -16,7 +16,7 @@ from bootledger.cli.watching import write_json
 from bootledger.replica.compaction import compact as compact_store
 
 
-@app.command()
+@app.command(rich_help_panel=KEEPING)
 def compact(
     path: LedgerPath,
     *,

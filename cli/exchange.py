@@ -11,7 +11,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from bootledger.cli.base import Json, LedgerPath, app, open_ledger
+from bootledger.cli.base import KEEPING, Json, LedgerPath, app, open_ledger
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
@@ -31,7 +31,7 @@ class Origin(enum.StrEnum):
     REDDB = "reddb"
 
 
-@app.command("export")
+@app.command("export", rich_help_panel=KEEPING)
 def export_events(
     path: LedgerPath,
     *,
@@ -59,7 +59,7 @@ def export_events(
         console().print(f"{events} events are in {output}")
 
 
-@app.command("import")
+@app.command("import", rich_help_panel=KEEPING)
 def import_file(
     file: Annotated[Path, typer.Argument(help="An export, or RedDB's intent log.")],
     *,

@@ -8,21 +8,20 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from bootledger.cli.base import Json, LedgerPath, app, open_ledger
+from bootledger.cli.base import LOOKING, Json, LedgerPath, app, open_ledger
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.moments import At, moment, when
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
 from bootledger.positions import check_node_id
 from bootledger.projections.as_of import as_of
-from bootledger.projections.find import find_intent
 from bootledger.projections.resume import Decision, Resumable, ResumePoint, decide
 from bootledger.projections.timeline import says
 from bootledger.statemachine.events import kind_of
 from bootledger.store.port import Recorded
 
 
-@app.command()
+@app.command(rich_help_panel=LOOKING)
 def history(
     path: LedgerPath,
     intent: Annotated[str, typer.Argument(help="An intent's id, or the beginning of it.")],
@@ -32,7 +31,7 @@ def history(
 ) -> None:
     """Show every event of one intent, oldest first, archived ones too."""
     with told_to_people(), open_ledger(path) as log:
-        intent_id = find_intent(log.store, intent)
+        intent_id = log.find(intent)
         end = moment(log.store, at).position if at else log.store.last_position()
         events = [event for event in log.store.history(intent_id) if event.position <= end][::-1]
     if json:
@@ -65,7 +64,7 @@ def _table(events: Sequence[Recorded]) -> Table:
     return table
 
 
-@app.command()
+@app.command(rich_help_panel=LOOKING)
 def resume_point(
     path: LedgerPath,
     *,

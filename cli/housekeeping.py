@@ -11,14 +11,14 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 
 from bootledger.artefacts import Artefact, Swept
-from bootledger.cli.base import Json, app
+from bootledger.cli.base import KEEPING, Json, app
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
 from bootledger.local import collect_garbage
 
 
-@app.command()
+@app.command(rich_help_panel=KEEPING)
 def gc(
     target: Annotated[Path, typer.Argument(help="The target to tidy up; nothing may run on it.")],
     *,

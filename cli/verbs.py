@@ -13,7 +13,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from bootledger.cli.base import Json, LedgerPath, app, open_ledger
+from bootledger.cli.base import DECIDING, LOOKING, Json, LedgerPath, app, open_ledger
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.tables import console, in_or_ago
 from bootledger.cli.watching import write_json
@@ -32,7 +32,7 @@ def whoami() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-@app.command()
+@app.command(rich_help_panel=DECIDING)
 def hold(
     path: LedgerPath, intent: Intent, *, reason: Reason, actor: Actor = "", json: Json = False
 ) -> None:
@@ -40,7 +40,7 @@ def hold(
     _rule(path, intent, actor, lambda by, it: by.hold(it, reason=reason), json=json)
 
 
-@app.command()
+@app.command(rich_help_panel=DECIDING)
 def release(
     path: LedgerPath,
     intent: Intent,
@@ -53,7 +53,7 @@ def release(
     _rule(path, intent, actor, lambda by, it: by.release(it, reason=reason), json=json)
 
 
-@app.command()
+@app.command(rich_help_panel=DECIDING)
 def adopt(
     path: LedgerPath,
     intent: Intent,
@@ -66,7 +66,7 @@ def adopt(
     _rule(path, intent, actor, lambda by, it: by.adopt(it, reason=reason), json=json)
 
 
-@app.command()
+@app.command(rich_help_panel=DECIDING)
 def abort(
     path: LedgerPath,
     intent: Intent,
@@ -89,7 +89,7 @@ def abort(
     _rule(path, intent, actor, verb, json=json)
 
 
-@app.command()
+@app.command(rich_help_panel=DECIDING)
 def discard(
     path: LedgerPath,
     intent: Intent,
@@ -107,7 +107,7 @@ def discard(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=LOOKING)
 def explain(path: LedgerPath, intent: Intent, *, json: Json = False) -> None:
     """Say of INTENT what is true, why it did or did not resume, and what happens next."""
     with told_to_people(), open_ledger(path) as log:

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from bootledger.cli.bars import bar
-from bootledger.cli.base import Json, LedgerPath, app, ledger_path
+from bootledger.cli.base import KEEPING, Json, LedgerPath, app, ledger_path
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
@@ -50,7 +50,7 @@ class Finding(NamedTuple):
     damage: Corrupted | None = None
 
 
-@app.command()
+@app.command(rich_help_panel=KEEPING)
 def verify(path: LedgerPath, *, json: Json = False) -> None:
     """Check a ledger in three layers: the file, every record, and the history by replay.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple, Self
 from uuid import UUID
@@ -18,6 +17,7 @@ from bootledger.files import Files, LockHeld
 from bootledger.operator_events import OperatorSink, log_operator_event
 from bootledger.positions import FIRST_TIMELINE, check_node_id
 from bootledger.projections.dangling import DanglingIntent, report
+from bootledger.projections.find import find_intent
 from bootledger.projections.heads import decode_head, encode_head
 from bootledger.projections.resume import Decision, decide
 from bootledger.projections.unfinished import UnfinishedIntent, list_unfinished
@@ -31,7 +31,6 @@ from bootledger.store.lmdb import LmdbEventStore
 from bootledger.store.port import Append, Claim, EventStore, NodeExpectation
 
 _TRIES = 10
-_ID_DIGITS = 32
 _NODE_NAMESPACE = UUID("6a54e8a4-0f3b-5d0e-9b8a-3d6f1c2b7e90")
 """Under which a node's name becomes the UUID of its claim."""
 
@@ -87,23 +86,8 @@ class IntentLog:
         return decide(check_node_id(node_id), self.list_unfinished(node_id))
 
     def find(self, prefix: str) -> UUID:
-        """Return the intent, finished or not, whose id begins with `prefix`. Reads no history.
-
-        Raises `InvalidValue` if there is none, or if it could be several.
-        """
-        digits = prefix.replace("-", "").lower()
-        if not set(digits) <= set("0123456789abcdef") or len(digits) > _ID_DIGITS:
-            raise InvalidValue(f"{prefix!r:.80} is not the beginning of an intent's id")
-        heads = self.store.heads(UUID(digits.ljust(_ID_DIGITS, "0")))
-        alike = (head.intent_id for head in heads)
-        found = list(islice(takewhile(lambda it: it.hex.startswith(digits), alike), 2))
-        if not found:
-            raise InvalidValue(f"no intent of this ledger is called {prefix!r:.80}")
-        if len(found) > 1:
-            raise InvalidValue(
-                f"{prefix!r} could be {found[0]} or {found[1]}", hint="write more of the id"
-            )
-        return found[0]
+        """Return the intent, finished or not, whose id begins with `prefix`: as `find_intent`."""
+        return find_intent(self.store, prefix)
 
     def progress_of(self, intent_id: UUID) -> Progress:
         """Return what is true of an intent, finished or not. Reads no history.

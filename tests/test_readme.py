@@ -10,6 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+from typer.main import get_group
+
+from bootledger.cli.app import app
 from bootledger.diagrams.mermaid import state_diagram
 from bootledger.projections.latest import LatestIntents
 from bootledger.projections.runner import rebuild
@@ -69,3 +72,11 @@ def test_the_layout_table_names_every_room() -> None:
     rooms = {link.name for link in (root / "src" / "bootledger").iterdir() if link.is_symlink()}
     named = set(re.findall(r"^\| `(\w+)/` \| `bootledger\.\w+`", README.read_text(), re.MULTILINE))
     assert named == rooms
+
+
+def test_the_table_of_commands_names_every_command() -> None:
+    """Whoever reads the README knows every command, and none that there is not."""
+    commands = {name for name in get_group(app).commands if name not in {"demo", "diagram"}}
+    table = re.findall(r"^\| (?:look|decide|keep in order) \|.*$", README.read_text(), re.MULTILINE)
+    named = set(re.findall(r"`([a-z]+(?:-[a-z]+)*)(?: [A-Z]+)?`", "".join(table)))
+    assert named == commands - {"replicate"}
