@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 # the working directory on sys.path a bare `import store` fails, as it should.
 export PYTHONSAFEPATH := 1
 
+# Tests and demo start hundreds of children: let them find the modules compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check format pages clean
 
 test: $(VENV)/installed

@@ -45,7 +45,8 @@ def moment(store: EventStore, at: str) -> Moment:
 
     Raises `InvalidValue` if it is neither, or a position beyond the end.
     """
-    position = int(at) if at.isdecimal() else position_at(store, _milliseconds(at))
+    digits = at.isascii() and at.isdecimal() and len(at) <= len(str(U64_MAX))
+    position = int(at) if digits else position_at(store, _milliseconds(at))
     if position > (last := store.last_position()):
         raise InvalidValue(f"the ledger has no position {position}: it ends at {last}")
     if not position:

@@ -19,6 +19,7 @@ from bootledger.cli.tables import console, in_or_ago
 from bootledger.cli.watching import write_json
 from bootledger.projections import explain as explaining
 from bootledger.replica.operator import Operator, Ruling
+from bootledger.replica.readers import IDENTITY_NAME
 from bootledger.statemachine.progress import known
 
 Intent = Annotated[str, typer.Argument(help="The intent's id, or an unambiguous beginning.")]
@@ -102,6 +103,10 @@ def discard(
     json: Json = False,
 ) -> None:
     """Abort INTENT unless it is, then delete what was staged for it, under the target's lock."""
+    # A target that was copied still names the one that it is a copy of: whoever points at a target
+    # means that one.
+    if target is None and (path / IDENTITY_NAME).is_file():
+        target = path
     _rule(
         path, intent, actor, lambda by, it: by.discard(it, reason=reason, target=target), json=json
     )
