@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -9,8 +10,13 @@ def main() -> None:
     """Run the `bootledger` command."""
     try:
         from bootledger.cli.app import app  # noqa: PLC0415 - the extra may not be installed
+        from bootledger.cli.errors import lost_output_told  # noqa: PLC0415
     except ModuleNotFoundError as missing:
         if missing.name not in {"typer", "rich"}:
             raise
         sys.exit(f"the command line needs {missing.name}: pip install 'bootledger[cli]'")
-    app()
+    # A closed standard output is no output. Its number is taken, so that nothing else gets it.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for as long as the process lives
+    with lost_output_told():
+        app()

@@ -18,13 +18,14 @@ from bootledger.cli.base import (
     LedgerPath,
     app,
     open_ledger,
+    path_of,
 )
 from bootledger.cli.demo import run_demo
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.housekeeping import gc
 from bootledger.cli.moments import At, moment
 from bootledger.cli.signals import StopRequest
-from bootledger.cli.tables import console, dangling_blocks, status_table
+from bootledger.cli.tables import console, dangling_blocks, status_of
 from bootledger.cli.watching import (
     JsonObserver,
     PlainObserver,
@@ -46,12 +47,21 @@ __all__ = ["app", "compact", "exchange", "gc", "history", "verbs", "verify"]
 
 @app.command(rich_help_panel=REPLICATING)
 def replicate(
-    source: Annotated[Path, typer.Argument(help="The primary's database directory.")],
-    target: Annotated[Path, typer.Argument(help="Where the replica lives; made if missing.")],
+    source: Annotated[
+        Path,
+        typer.Argument(parser=path_of, metavar="SOURCE", help="The primary's database directory."),
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            parser=path_of, metavar="TARGET", help="Where the replica lives; made if missing."
+        ),
+    ],
     *,
     node: Annotated[str, typer.Option(help="The replica's node id.")],
     ledger: Annotated[
-        Path | None, typer.Option(help="The ledger. [default: TARGET/ledger]")
+        Path | None,
+        typer.Option(parser=path_of, metavar="LEDGER", help="The ledger. [default: TARGET/ledger]"),
     ] = None,
     lag: Annotated[
         int, typer.Option(min=0, help="How many changes behind counts as caught up.")
@@ -114,7 +124,7 @@ def status(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
     """Show where every node of a ledger stands, or stood."""
     running: set[UUID] | None = None
     with told_to_people(), open_ledger(path) as log:
-        then = moment(log.store, at) if at else None
+        then = moment(log.store, at) if at is not None else None
         if then:
             latest = as_of(log.store, then.position).latest.by_intent()
         else:
@@ -133,7 +143,9 @@ def status(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
         )
     if then:
         console().print(f"{then}; who was alive is not recorded")
-    console().print(status_table(latest, running or (), then.recorded_at_ms if then else None))
+    screen = console()
+    at_ms = then.recorded_at_ms if then else None
+    screen.print(status_of(latest, running or (), width=screen.width, at_ms=at_ms))
     return None
 
 
@@ -141,7 +153,7 @@ def status(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
 def dangling(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
     """Show every unfinished intent: what, since when, and what to do. Exits with 3 if any."""
     with told_to_people(), open_ledger(path) as log:
-        then = moment(log.store, at) if at else None
+        then = moment(log.store, at) if at is not None else None
         unfinished = as_of(log.store, then.position).unfinished if then else log.list_unfinished()
         reports = report(unfinished)
     if json:

@@ -9,6 +9,7 @@ import typer
 
 from bootledger.errors import InvalidValue
 from bootledger.replica.intent_log import IntentLog
+from bootledger.replica.readers import IDENTITY_NAME
 from bootledger.replica.target import LEDGER_NAME
 
 app = typer.Typer(
@@ -26,8 +27,19 @@ REPLICATING, LOOKING, DECIDING, KEEPING = HEADINGS = (
 )
 """Under which headings, and in which order, `--help` lists the commands."""
 
+
+def path_of(text: str) -> Path:
+    """Return what was typed as a path. An empty text is none: a variable that was not set."""
+    if not text:
+        raise typer.BadParameter("a path must not be empty")
+    return Path(text)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-LedgerPath = Annotated[Path, typer.Argument(help="A ledger, or a target that holds one.")]
+LedgerPath = Annotated[
+    Path,
+    typer.Argument(parser=path_of, metavar="LEDGER", help="A ledger, or a target that holds one."),
+]
 
 
 def ledger_path(path: Path) -> Path:
@@ -39,6 +51,11 @@ def ledger_path(path: Path) -> Path:
         if (candidate / "data.mdb").is_file():
             return candidate
     raise InvalidValue(f"there is no ledger at {path}", hint="name a ledger or a target directory")
+
+
+def new_ledger_path(path: Path) -> Path:
+    """Return the ledger that `path` is or is to become; a target's is inside of it."""
+    return path / LEDGER_NAME if (path / IDENTITY_NAME).is_file() else path
 
 
 def open_ledger(path: Path) -> IntentLog:

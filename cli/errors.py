@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
+import os
+import sys
 from collections.abc import Iterator
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from bootledger.errors import BootledgerError, Corrupted, Refused
+from bootledger.errors import BootledgerError, Corrupted, Refused, Unavailable
+
+_OUTPUT_LOST = {errno.EPIPE, errno.ENOSPC, errno.EBADF}
 
 
 class ExitCode(enum.IntEnum):
@@ -44,6 +49,30 @@ def told_to_people() -> Iterator[None]:
             if line:
                 console.print(Text(f"  {line}", style="yellow"))
         raise typer.Exit(_exit_code(error)) from error
+
+
+class OutputLost(Unavailable):
+    """Standard output takes no more: it is full, or nobody reads it any longer."""
+
+
+@contextlib.contextmanager
+def lost_output_told() -> Iterator[None]:
+    """Say on standard error that standard output takes no more, and exit with `TRY_AGAIN`.
+
+    What the command did is done: it is the answer that is lost.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except (OSError, OutputLost) as error:
+        if isinstance(error, OSError) and error.errno not in _OUTPUT_LOST:
+            raise
+        # At its end Python flushes once more: what cannot be written is given up.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stderr.write(f"standard output takes no more: {error}\n")
+        raise SystemExit(ExitCode.TRY_AGAIN) from error
 
 
 def _exit_code(error: BootledgerError) -> ExitCode:

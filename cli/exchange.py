@@ -11,7 +11,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from bootledger.cli.base import KEEPING, Json, LedgerPath, app, open_ledger
+from bootledger.cli.base import KEEPING, Json, LedgerPath, app, new_ledger_path, open_ledger
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
@@ -45,6 +45,8 @@ def export_events(
     With -o, the file appears whole and durable or not at all, and replaces what was there.
     """
     with told_to_people(), open_ledger(path) as log:
+        if output is not None:
+            output = _new_file(output)
         lines = exchange.exported_lines(log.store)
         if output is None:
             for line in lines:
@@ -76,6 +78,7 @@ def import_file(
     """
     with told_to_people(), _opened(file) as opened:
         found = origin or _origin_of(file, opened)
+        ledger = new_ledger_path(ledger)
         with IntentLog.open(ledger) as log:
             if found is Origin.BOOTLEDGER:
                 told = exchange.import_events(log.store, opened)
@@ -91,10 +94,24 @@ def import_file(
         raise typer.Exit(ExitCode.CORRUPTED)
 
 
+def _new_file(path: Path) -> Path:
+    """Return where a file is to appear: only a regular one may be replaced, links are followed."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise InvalidValue(f"{path} is no regular file", hint="write to standard output instead")
+    if not path.parent.is_dir():
+        raise InvalidValue(f"there is no directory {path.parent}", hint="create it first")
+    return path
+
+
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[BinaryIO]:
+    if not file.exists():
+        raise InvalidValue(f"there is no file {file}")
     if not file.is_file():
-        raise InvalidValue(f"there is no file at {file}", hint="a pipe cannot be read twice")
+        raise InvalidValue(
+            f"{file} is no regular file", hint="it is read twice: put it into a file first"
+        )
     with translated(file), file.open("rb") as opened:
         yield opened
 

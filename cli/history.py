@@ -32,7 +32,7 @@ def history(
     """Show every event of one intent, oldest first, archived ones too."""
     with told_to_people(), open_ledger(path) as log:
         intent_id = log.find(intent)
-        end = moment(log.store, at).position if at else log.store.last_position()
+        end = moment(log.store, at).position if at is not None else log.store.last_position()
         events = [event for event in log.store.history(intent_id) if event.position <= end][::-1]
     if json:
         write_json({"intent_id": intent_id, "events": [_as_dict(event) for event in events]})
@@ -74,7 +74,7 @@ def resume_point(
 ) -> None:
     """Show where the next start of a node goes on, or why it does not."""
     with told_to_people(), open_ledger(path) as log:
-        if at:
+        if at is not None:
             then = moment(log.store, at)
             decision = decide(check_node_id(node), as_of(log.store, then.position).unfinished)
             heading = f"{then}, if no owner was alive: "

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 
 from bootledger.artefacts import Artefact, Swept
-from bootledger.cli.base import KEEPING, Json, app
+from bootledger.cli.base import KEEPING, Json, app, path_of
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
@@ -20,7 +20,12 @@ from bootledger.local import collect_garbage
 
 @app.command(rich_help_panel=KEEPING)
 def gc(
-    target: Annotated[Path, typer.Argument(help="The target to tidy up; nothing may run on it.")],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            parser=path_of, metavar="TARGET", help="The target to tidy up; nothing may run on it."
+        ),
+    ],
     *,
     source: Annotated[
         Path | None, typer.Option(help="The primary too: base backups of finished intents.")
@@ -47,6 +52,8 @@ def _as_dict(swept: Swept) -> dict[str, object]:
 def _shown(swept: Swept) -> Group:
     verb = "would remove" if swept.dry_run else "removed"
     total = f"{verb} {len(swept.removed)}, {decimal(swept.freed_bytes)} in all"
+    if not swept.removed:
+        total = "nothing to remove"
     return Group(_table(verb, swept.removed), _table("left", swept.left), total)
 
 

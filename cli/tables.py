@@ -15,6 +15,8 @@ from bootledger.projections.dangling import DanglingIntent, Liveness
 from bootledger.statemachine.progress import Progress, State
 
 _PIPE_COLUMNS = 200
+_TABLE_COLUMNS = 120
+"""With fewer, the ids in a table of all columns would be torn."""
 _STYLES = {
     State.COMPLETED: "green",
     State.ABORTED: "red",
@@ -28,18 +30,21 @@ def console() -> Console:
     return found if found.is_terminal else Console(highlight=False, width=_PIPE_COLUMNS)
 
 
-def status_table(
-    latest: Mapping[UUID, Progress], running: Collection[UUID], at_ms: int | None = None
-) -> Table:
-    """Return where every node stands: one row an intent that is unfinished or its node's last.
+def status_of(
+    latest: Mapping[UUID, Progress],
+    running: Collection[UUID],
+    *,
+    width: int,
+    at_ms: int | None = None,
+) -> Table | Group:
+    """Return where every node stands: each intent that is unfinished or its node's last.
 
-    `at_ms` is the time from which ages are counted back, now if None.
+    A row each, or where `width` has no room for rows a block each: names and ids are copied into
+    other commands. `at_ms` is the time from which ages are counted back, now if None.
     """
-    # Names and ids are copied into other commands: they are broken, never cut.
     names = ("node", "state", "copied", "LSN", "epoch", "for", "owner", "intent")
-    table = Table(*(Column(name, overflow="fold") for name in names))
-    for intent_id, progress in latest.items():
-        table.add_row(
+    rows: list[tuple[str | Text, ...]] = [
+        (
             progress.begin.node_id if progress.begin else "",
             Text(_state(progress), style=_STYLES.get(progress.state, "cyan")),
             _copied(progress),
@@ -49,7 +54,22 @@ def status_table(
             str(progress.holder) if intent_id in running else "",
             str(intent_id),
         )
-    return table
+        for intent_id, progress in latest.items()
+    ]
+    if width >= _TABLE_COLUMNS:
+        table = Table(*(Column(name, overflow="fold") for name in names))
+        for row in rows:
+            table.add_row(*row)
+        return table
+    blocks = []
+    for row in rows:
+        block = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
+        for name, value in zip(names, row, strict=True):
+            if value:
+                block.add_row(name, value)
+        block.add_row("", "")
+        blocks.append(block)
+    return Group(*blocks)
 
 
 def dangling_blocks(reports: Sequence[DanglingIntent], at_ms: int | None = None) -> Group | str:

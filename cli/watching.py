@@ -18,6 +18,7 @@ from rich.progress import (
     Progress as Bars,
 )
 
+from bootledger.cli.errors import OutputLost
 from bootledger.operator_events import OperatorEvent, OperatorSink
 from bootledger.projections.dangling import DanglingIntent
 from bootledger.replica.observer import Observer
@@ -169,8 +170,11 @@ def write_json(value: object) -> None:
 
 def _write(line: str) -> None:
     # At once, so that who reads along knows what has happened before this process dies.
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        raise OutputLost(f"standard output: {error}") from error
 
 
 def telling(node_id: str) -> OperatorSink:

@@ -119,9 +119,17 @@ class SharedEnvironment:
                 os.truncate(data, needed_bytes)
 
     def _find_databases(self, env: lmdb.Environment) -> Databases:
-        return {
-            name: env.open_db(name.encode(), create=name in self.added) for name in self.databases
-        }
+        try:
+            return {
+                name: env.open_db(name.encode(), create=name in self.added)
+                for name in self.databases
+            }
+        except lmdb.NotFoundError as error:
+            raise InvalidValue(
+                f"{self.path} is an LMDB environment of another kind: it lacks some of "
+                f"{', '.join(self.databases)}",
+                hint="name the right directory; if it was one once, restore it from a copy",
+            ) from error
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[Opened]:
