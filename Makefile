@@ -11,10 +11,15 @@ export PYTHONSAFEPATH := 1
 # Tests and demo start hundreds of children: let them find the modules compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check format pages clean
+.PHONY: demo test long check format pages clean
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# The proofs that need time: each fight for a minute, thousands of random histories.
+long: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --fight-s 60 --policy-examples 2000 \
+		tests/test_fight.py tests/test_policy_model.py
 
 demo: $(VENV)/installed
 	$(BIN)/bootledger demo
