@@ -35,6 +35,9 @@ def others(ours: object, theirs: object) -> Iterator[object]:  # noqa: C901, PLR
             yield from ("another", None)
         case tuple():
             yield from ((*ours[:-1], "another"), None)
+        case [{"ok": _} | {"err": _} as answer, dict(tree)]:
+            yield from ([other, tree] for other in others(answer, None))
+            yield from ([answer, other] for other in others(tree, None))
         case list():
             yield from ([*ours, ours[-1] if ours else ["another"]], ours[1:] if ours else None)
         case {"lsn": int(lsn), **rest}:
