@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from conformance import walk
+from conformance.expectation import follows
+from conformance.intent_log import comparisons
 from conformance.seed_shape import Entry, Line, Point
 from conformance.verdicts import Comparison, Difference, judge
 
@@ -92,3 +95,16 @@ def test_no_rule_passes_another_answer(vectors: Path) -> None:
                 found.append((file, verdict.case, difference.comparison, other))
     assert tried > 100
     assert found == []
+
+
+def test_what_ours_must_answer_is_what_it_answers(vectors: Path) -> None:
+    """What the rules of the intent log expect of ours also holds where no rule is needed."""
+    folder = vectors / "intent_log"
+    tried, unexpected = 0, []
+    for case in json.loads((folder / "cases.json").read_text()):
+        for comparison in comparisons(case, folder):
+            tried += 1
+            if not follows(comparison.asked, comparison):
+                unexpected.append((case["name"], comparison))
+    assert tried > 100
+    assert unexpected == []

@@ -162,12 +162,19 @@ def _event(asked: Asked) -> tuple[str, str] | None:
     return (OP, _phase(asked)) if _is_open(asked) else None
 
 
+def _actor(asked: Asked) -> object:
+    """Who began an intent: the node, unless somebody else is told."""
+    actor = asked.own[0].get("actor") if asked.own else None
+    return node_of(asked.own) if actor is None and asked.own else actor
+
+
 _EXPECTED: Mapping[str, Callable[[Asked], object]] = {
     "event": _event,
     "phase": _phase,
     "progress": lambda asked: standing(asked.own),
     "batches": lambda asked: batches_of(asked.own),
-    "actor": lambda asked: asked.own[0].get("actor") if asked.own else None,
+    "op": lambda _: OP,
+    "actor": _actor,
     "argument": _argument,
 }
 _JUDGED: Mapping[str, Callable[[Asked, object, object], bool]] = {

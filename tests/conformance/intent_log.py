@@ -80,11 +80,16 @@ def walk_intent_log(path: Path) -> Iterator[Verdict]:
         name = str(number)
         try:
             name = str(case.get("name", number))
-            log = (path.parent / case["log"]).read_bytes() if case["log"] else b""
-            comparisons = [*_imported(case, log), *_called(case, log)]
-            yield judge(name, comparisons, RULES)
+            yield judge(name, list(comparisons(case, path.parent)), RULES)
         except Exception as error:  # noqa: BLE001 - whatever it is, the case was not judged
             yield Verdict(name, wrong=f"{type(error).__name__}: {error}")
+
+
+def comparisons(case: Record, folder: Path) -> Iterator[Comparison]:
+    """Yield everything that is compared of a case: its log imported, and its calls made."""
+    log = (folder / str(case["log"])).read_bytes() if case["log"] else b""
+    yield from _imported(case, log)
+    yield from _called(case, log)
 
 
 @dataclass
@@ -135,11 +140,17 @@ class Side:
 
     def of_node(self, node: object) -> tuple[str, ...]:
         """The intents that are a node's, in the log or in an answer to a call."""
+        found = {
+            name: history or self.histories.get(name, ()) for name, history in self.accepted.items()
+        }
         return tuple(
             name
-            for name, history in self.histories.items()
-            if node_of(history) == node
-            or (node_of(history) is None and history[0].get("actor") == node)
+            for name, history in {**self.histories, **found}.items()
+            if history
+            and (
+                node_of(history) == node
+                or (node_of(history) is None and history[0].get("actor") == node)
+            )
         )
 
 

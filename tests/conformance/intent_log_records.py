@@ -335,11 +335,14 @@ def merged(history: History) -> Point:
 
 
 def batches_of(history: History) -> object:
-    """How many batches a history tells at last, as it tells them."""
-    numbers = [
-        n for progress in told(history) if (n := progress.get("batches_applied")) is not None
-    ]
-    return numbers[-1] if numbers else None
+    """How many batches the last of the checkpoints that count tells, None if none does."""
+    batches, known = None, False
+    for progress in told(history):
+        names = ("last_applied_lsn", "snapshot_cursor", "snapshot_token")
+        known = known or any(progress.get(name) is not None for name in names)
+        number = progress.get("batches_applied")
+        batches = number if known and number is not None else batches
+    return batches
 
 
 def sensitive(name: str) -> bool:
