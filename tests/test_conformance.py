@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conformance import walk
+from conformance import KINDS, walk
 
 DIFFERENCES = Path(__file__).parent.parent / "docs" / "differences.md"
 MOST_RULES = 25
@@ -42,7 +42,8 @@ def test_every_answer_is_equal_or_different_on_purpose(
             count["equal"] += 1
     for file, count in counts.items():
         record_property(f"conformance {file}", dict(count))
-    assert counts, f"{vectors} holds no vectors"
+    seen = {file.partition("/")[0] for file, count in counts.items() if count}
+    assert seen >= KINDS, f"{vectors} holds no cases of {sorted(KINDS - seen)}: not all was judged"
     assert wrong == []
     rules = {name.removeprefix("rule ") for c in counts.values() for name in c if "rule " in name}
     assert rules <= documented_rules()
@@ -51,3 +52,21 @@ def test_every_answer_is_equal_or_different_on_purpose(
         of_kind = sum((c for f, c in counts.items() if f.startswith(f"{kind}/")), Counter())
         total = of_kind["equal"] + of_kind["different"]
         assert of_kind["equal"] >= share * total, f"{kind}: {of_kind['equal']} of {total} equal"
+
+
+def test_what_breaks_a_walker_is_a_wrong_verdict(tmp_path: Path) -> None:
+    """Neither a file that is none, nor a case that is none, nor a new file ends the walk."""
+    (tmp_path / "manifest").mkdir()
+    (tmp_path / "manifest" / "valid.json").write_text("no JSON")
+    (tmp_path / "intent_log").mkdir()
+    (tmp_path / "intent_log" / "cases.json").write_text('["no case", null]')
+    (tmp_path / "wire").mkdir()
+    (tmp_path / "wire" / "new.json").write_text("[]")
+    told = [(file, verdict.wrong) for file, verdict in walk(tmp_path)]
+    assert [file for file, wrong in told if wrong] == [
+        "intent_log/cases.json",
+        "intent_log/cases.json",
+        "manifest/valid.json",
+        "wire/new.json",
+    ]
+    assert "JSONDecodeError" in dict(told)["manifest/valid.json"]

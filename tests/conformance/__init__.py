@@ -29,6 +29,8 @@ WALKERS: Mapping[str, Walker] = {
     "wire/snapshot_token.json": wire.walk_snapshot_token,
 }
 """Who walks which file, by its name in the folder."""
+KINDS = frozenset(name.partition("/")[0] for name in WALKERS)
+"""The kinds of answers that a folder has to hold."""
 
 
 def walk(folder: Path) -> Iterator[tuple[str, Verdict]]:
@@ -42,4 +44,7 @@ def walk(folder: Path) -> Iterator[tuple[str, Verdict]]:
         if walker is None:
             yield name, Verdict(name, wrong="nobody walks this file")
             continue
-        yield from ((name, verdict) for verdict in walker(path))
+        try:
+            yield from ((name, verdict) for verdict in walker(path))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the rest was not judged
+            yield name, Verdict(name, wrong=f"broke down: {type(error).__name__}: {error}")

@@ -128,8 +128,9 @@ def verdicts(
         yield Verdict("all", wrong="not a list of cases")
         return
     for number, case in enumerate(cases):
-        name = str(case.get("name", number))
+        name = str(number)
         try:
+            name = str(case.get("name", number))
             yield judge(name, compare(case), rules)
         except Exception as error:  # noqa: BLE001 - whatever it is, the case was not judged
             yield Verdict(name, wrong=f"not judged: {type(error).__name__}: {error}")

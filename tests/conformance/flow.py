@@ -13,6 +13,7 @@ more although it is staged, ours has one request less, and the numbers are shift
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -46,7 +47,7 @@ from bootledger.replica.target import LEDGER_NAME, Target, current_directory
 from bootledger.statemachine.progress import State
 from conformance.answers import Json, Unknown, read_json, verdicts
 from conformance.outcomes import empty_root
-from conformance.trees import our_tree, plant, their_tree
+from conformance.trees import file_entry, our_tree, plant, their_tree
 from conformance.verdicts import Comparison, Rule, Verdict
 
 DATABASE_ID = "0197a5a0-0000-7000-8000-000000000001"
@@ -529,31 +530,40 @@ class Asked:
     number: int
 
 
+def _open_is_one(asked: Asked) -> int:
+    """How many intents are unfinished: ours has never more than the one that it is about."""
+    return int(asked.ours.ended == "open")
+
+
 def _suspends(comparison: Comparison) -> bool:
     match comparison:
-        case Comparison(Asked("ended"), "aborted", "open"):
-            return True
-        case Comparison(Asked("unfinished", theirs=run, ours=ours), int(their_count), int(count)):
-            return ours.ended == "open" and run.ended == "aborted" and count == their_count + 1
+        case Comparison(Asked("ended", theirs=Run(result="err"), ours=ours), "aborted", "open"):
+            return ours.result == "err"
+        case Comparison(Asked("unfinished", theirs=run) as asked, int(their_count), int(count)):
+            aborted = run.ended == "aborted"
+            return aborted and count == their_count + 1 == _open_is_one(asked)
     return False
 
 
 def _asks_at_the_first_gap(comparison: Comparison) -> bool:
     match comparison:
-        case Comparison(Asked("requests"), list(theirs), list(ours)):
-            pass
-        case Comparison(Asked("staged", theirs=Run(edit=str())), list(theirs), list(ours)):
+        case Comparison(Asked("requests", primary), list(theirs), list(ours)):
+            chunks = [chunk.snapshot_offset for chunk in primary.manifest.chunks]
+            if any(request[0] not in chunks for request in ours):
+                return False
+        case Comparison(Asked("staged", primary, theirs=Run(edit=str())), dict(was), dict(now)):
             # What was lost on the disk came first here, so as many others are still missing.
-            return len(theirs) == len(ours)
+            return len(was) == len(now) and primary.sound(now) == now
         case _:
             return False
-    known = {tuple(request) for request in theirs}
-    asked = {tuple(request) for request in ours}
+    known = Counter(tuple(request) for request in theirs)
+    asked = Counter(tuple(request) for request in ours)
     in_order = [request[0] for request in ours] == sorted(request[0] for request in ours)
+    first = {tuple(request) for request in ours[:1]}
     return (
         in_order
-        and asked <= known | {tuple(request) for request in ours[:1]}
-        and known <= asked | {tuple(request) for request in theirs[:1]}
+        and all(count <= max(known[request], request in first) for request, count in asked.items())
+        and {*known} <= {*asked} | {tuple(request) for request in theirs[:1]}
     )
 
 
@@ -561,44 +571,111 @@ def _strands_none(comparison: Comparison) -> bool:
     match comparison:
         case Comparison(Asked("first_intent"), False, True):
             return True
-        case Comparison(Asked("unfinished"), int(theirs), int(ours)):
-            return theirs > ours
+        case Comparison(Asked("unfinished") as asked, int(theirs), int(ours)):
+            return theirs > ours == _open_is_one(asked)
     return False
 
 
 def _is_exact(comparison: Comparison) -> bool:
     match comparison:
-        case Comparison(Asked("in_service"), {"lsn": int(theirs)}, {"lsn": int(ours)}):
-            return theirs != ours and theirs == min(int(float(ours)), 2**63 - 1)
+        case Comparison(Asked("in_service", primary), {"lsn": int(theirs)}, dict(ours)):
+            lsn = primary.manifest.checkpoint_lsn
+            rounded = theirs != lsn and theirs == min(int(float(lsn)), 2**63 - 1)
+            same_else = {**ours, "lsn": theirs} == comparison.theirs
+            return rounded and same_else and ours["lsn"] == lsn
     return False
 
 
 def _releases(comparison: Comparison) -> bool:
     match comparison:
-        case Comparison(Asked("staged", ours=ours), dict(_), {}):
-            return ours.ended == "completed"
+        case Comparison(Asked("staged", ours=ours), dict(_), dict(kept)):
+            return not kept and ours.ended == "completed"
     return False
 
 
 def _is_empty(comparison: Comparison) -> bool:
     match comparison:
         case Comparison(Asked(primary=primary, ours=ours)):
-            return not primary.manifest.snapshot_bytes and "empty" in ours.error
+            refused = not primary.manifest.snapshot_bytes and "empty" in ours.error
+            return refused and _has_stopped(comparison)
+    return False
+
+
+def _has_stopped(comparison: Comparison) -> bool:
+    """Whether our answer is that of a run that was refused: nothing came out, nothing is lost."""
+    theirs, ours = comparison.theirs, comparison.ours
+    match comparison.asked:
+        case Asked("staged"):
+            return isinstance(ours, dict) and all(theirs.get(n) == e for n, e in ours.items())
+        case Asked("requests"):
+            return all(request in theirs for request in ours) and len(ours) <= len(theirs)
+        case Asked(what):
+            stopped = {
+                "result": "err",
+                "ended": "open",
+                "unfinished": 1,
+                "first_intent": True,
+                "in_service": None,
+                "database": None,
+            }
+            return what in stopped and ours == stopped[what]
+    return False
+
+
+def _has_gone_on(comparison: Comparison) -> bool:
+    """Whether our answer is that of a run that went on where RedDB's cannot.
+
+    It puts the whole database into service, unless a fault of a later request stops it as well.
+    """
+    match comparison.asked:
+        case Asked("requests", primary, number=number) if isinstance(comparison.ours, list):
+            if not number and comparison.ours[:1] != comparison.theirs[:1]:
+                return False
+            offsets = [request[0] for request in comparison.ours]
+            chunks = [chunk.snapshot_offset for chunk in primary.manifest.chunks]
+            first = chunks.index(offsets[0]) if offsets and offsets[0] in chunks else 0
+            tokens = {request[1] for request in comparison.ours[1:]}
+            return offsets == chunks[first : first + len(offsets)] and tokens <= {primary.token}
+        case Asked("staged", primary, Ours(result="err" | "crashed")):
+            kept = comparison.ours.items()
+            return primary.sound(comparison.ours).items() == kept >= comparison.theirs.items()
+        case Asked("result", theirs=run) if comparison.ours == "crashed":
+            return any(fault.get("kind") == "exit" for fault in run.faults.values())
+        case Asked(what, primary):
+            manifest = primary.manifest
+            service = {"lsn": manifest.checkpoint_lsn, "timeline": manifest.timeline}
+            came: Mapping[str, Json] = {
+                "result": {"ok": manifest.checkpoint_lsn},
+                "ended": State.COMPLETED.value,
+                "unfinished": 0,
+                "first_intent": True,
+                "in_service": service,
+                "database": file_entry(primary.snapshot),
+                "staged": {},
+            }
+            return what in came and comparison.ours == came[what]
     return False
 
 
 def _cannot_be_a_header(comparison: Comparison) -> bool:
     match comparison:
-        case Comparison(Asked(primary=primary)):
+        case Comparison(Asked(primary=primary, theirs=Run(result="err"))):
             token = primary.token or ""
-            return not (token.isascii() and token.isprintable())
+            return not (token.isascii() and token.isprintable()) and _has_gone_on(comparison)
     return False
 
 
 def _asks_no_more(comparison: Comparison) -> bool:
     match comparison:
-        case Comparison(Asked(ours=ours)):
-            return "sent nothing new" in ours.error and len(ours.requests) >= MOST_FRUITLESS
+        case Comparison(Asked(what, ours=ours)):
+            if "sent nothing new" not in ours.error or len(ours.requests) < MOST_FRUITLESS:
+                return False
+            if what == "requests":
+                # Ten times the same in vain; RedDB goes on until the vector ends its run.
+                asked, last = comparison.ours, comparison.ours[-MOST_FRUITLESS:]
+                known = all(request in comparison.theirs for request in asked[1:])
+                return known and all(request[0] == last[0][0] for request in last)
+            return _has_stopped(comparison)
     return False
 
 

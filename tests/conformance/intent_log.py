@@ -22,17 +22,18 @@ from bootledger.replica.reddb_history import event_of
 from bootledger.replica.reddb_import import import_log
 from bootledger.store.memory import MemoryEventStore
 from bootledger.store.port import EventStore
-from conformance.intent_log_rules import (
-    RULES,
+from conformance.intent_log_records import (
     Asked,
     History,
     Record,
+    accepted,
     by_intent,
     canonical,
     is_uuid,
     node_of,
     telling_checkpoints,
 )
+from conformance.intent_log_rules import RULES
 from conformance.seed_shape import (
     Entry,
     Line,
@@ -69,26 +70,26 @@ _THE_CALLS: tuple[Callable[[BootstrapHandle], None], ...] = (
 )
 
 
-_BROKEN = (
-    *(AssertionError, BootledgerError, LookupError, OSError, RecursionError, TypeError, ValueError),
-)
-"""A case that cannot be judged is wrong, whatever it breaks on."""
-
-
 class NotJudged(ValueError):
     """The case asks for something that this walker does not know."""
 
 
 def walk_intent_log(path: Path) -> Iterator[Verdict]:
     """Yield the verdict on each case of `cases.json`."""
-    for case in json.loads(path.read_text()):
-        name = str(case.get("name"))
+    for number, case in enumerate(json.loads(path.read_text())):
+        name = str(number)
         try:
-            log = (path.parent / case["log"]).read_bytes() if case["log"] else b""
-            comparisons = [*_imported(case, log), *_called(case, log)]
-            yield judge(name, comparisons, RULES)
-        except _BROKEN as error:
+            name = str(case.get("name", number))
+            yield judge(name, list(comparisons(case, path.parent)), RULES)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the case was not judged
             yield Verdict(name, wrong=f"{type(error).__name__}: {error}")
+
+
+def comparisons(case: Record, folder: Path) -> Iterator[Comparison]:
+    """Yield everything that is compared of a case: its log imported, and its calls made."""
+    log = (folder / str(case["log"])).read_bytes() if case["log"] else b""
+    yield from _imported(case, log)
+    yield from _called(case, log)
 
 
 @dataclass
@@ -105,6 +106,7 @@ class Side:
     names: dict[str, str] = field(default_factory=dict)
     earlier: dict[str, set[str]] = field(default_factory=dict)
     accepted: dict[str, History] = field(default_factory=dict)
+    supersedes: bool = False
 
     def name(self, intent: object) -> str:
         """The name of an intent of either side."""
@@ -120,25 +122,35 @@ class Side:
 
         RedDB invents an id for one that is no UUID: such an id stands for any of those.
         """
+        order = tuple(dict.fromkeys((*self.histories, *self.accepted)))
         invented = [n for n in self.histories if not is_uuid(n)]
-        known = {
-            n: None for name in names for n in ([name] if name in self.histories else invented)
-        }
+        concerned = {n for name in names for n in ([name] if name in order else invented)}
+        known = tuple(name for name in order if name in concerned)
         return Asked(
             what,
-            tuple(self.histories[name] for name in known),
-            self.log,
+            known,
+            known.index(names[0]) if names and names[0] in known else None,
+            tuple(self.histories.get(name, ()) for name in known),
+            tuple(self.accepted.get(name, ()) for name in known),
+            self.supersedes,
+            log=self.log,
             earlier=frozenset().union(*(self.earlier.get(name, set()) for name in names)),
             **more,  # type: ignore[arg-type]
         )
 
     def of_node(self, node: object) -> tuple[str, ...]:
         """The intents that are a node's, in the log or in an answer to a call."""
+        found = {
+            name: history or self.histories.get(name, ()) for name, history in self.accepted.items()
+        }
         return tuple(
             name
-            for name, history in self.histories.items()
-            if node_of(history) == node
-            or (node_of(history) is None and history[0].get("actor") == node)
+            for name, history in {**self.histories, **found}.items()
+            if history
+            and (
+                node_of(history) == node
+                or (node_of(history) is None and history[0].get("actor") == node)
+            )
         )
 
 
@@ -148,7 +160,7 @@ class Side:
 def _imported(case: Record, log: bytes) -> Iterator[Comparison]:
     store = MemoryEventStore()
     import_log(store, io.BytesIO(log), lambda _: None)
-    yield from _answers(case, Side(store, log, by_intent(log)))
+    yield from _answers(case, Side(store, log, by_intent(log), accepted=accepted(log)))
 
 
 def _called(case: Record, log: bytes) -> Iterator[Comparison]:
@@ -157,7 +169,7 @@ def _called(case: Record, log: bytes) -> Iterator[Comparison]:
     if any(call["op"] == "file_edited_by_hand" for call in history):
         return  # what the calls made is not what RedDB was asked about
     theirs = by_intent(log)
-    side = Side(MemoryEventStore(), log, {})
+    side = Side(MemoryEventStore(), log, {}, supersedes=True)
     calls = _Calls(side, iter(theirs))
     yield from calls.run(history)
     side.histories = {side.name(intent): records for intent, records in theirs.items()}
@@ -203,16 +215,22 @@ class _Calls:
             self._side.histories[name] = (first,)
         self._side.accepted[name] = ()
         self._intent_of[name] = name
-        outcome = "ok"
+        outcome, live = "ok", self._is_live(node_of((first,)))
         try:
             handle = self._handles[name] = self._begun(call)
         except BootledgerError:
             outcome = "refused"
         else:
+            self._side.accepted[name] = (first,)
             self._side.names[str(handle.intent_id)] = name
             yield from self._labels(call, handle)
-        asked = self._side.asked("call", name, call=call)
+        asked = self._side.asked("call", name, call=call, live=live)
         yield from self._compared(name, Comparison(asked, "refused" if refused else "ok", outcome))
+
+    def _is_live(self, node: object) -> bool:
+        """Whether a handle of a node is open."""
+        intents = {self._side.name(handle.intent_id) for handle in self._handles.values()}
+        return bool(intents & set(self._side.of_node(node)))
 
     def _begun(self, call: Record) -> BootstrapHandle:
         if call["op"] == "begin":
@@ -243,14 +261,17 @@ class _Calls:
             args = history[0]["args"]
             assert isinstance(args, dict)
             for key, value in kept.items():
-                asked = self._side.asked("argument", call={"name": key})
+                asked = self._side.asked(
+                    "argument", self._side.name(handle.intent_id), call={"name": key}
+                )
                 yield Comparison(asked, plain(args[key]), plain(value))
 
     def _resume(self, name: str, call: Record) -> Iterator[Comparison]:
         node, theirs = call["node"], call["resume"]
         assert theirs is None or isinstance(theirs, dict)
+        live = self._is_live(node)
         resumed = _bootstrapper(node, lambda found: found.resume(self._log))
-        asked = self._side.asked("call", *self._side.of_node(node), call=call)
+        asked = self._side.asked("call", *self._side.of_node(node), call=call, live=live)
         if resumed is None:
             self._intent_of[name] = name
             yield from self._compared(name, Comparison(asked, their_point(theirs), None))
@@ -267,6 +288,9 @@ class _Calls:
         if drop:
             with handle:
                 pass
+            intent = self._intent_of[name]
+            left = {"id": str(UUID(int=0)), "phase": "aborted"}
+            self._side.accepted[intent] = (*self._side.accepted[intent], left)
         handle.close()
 
     def _go_on(self, op: str, name: str, call: Record) -> Iterator[Comparison]:
@@ -283,7 +307,8 @@ class _Calls:
         except BootledgerError:
             outcome = "refused"
         intent = self._intent_of[name]
-        asked = self._side.asked("call", intent, call=call, applied=before)
+        names = (intent, *_siblings(self._side, intent))
+        asked = self._side.asked("call", *names, call=call, applied=before)
         theirs = "refused" if "err" in call else "ok"
         record = {"id": str(UUID(int=0)), "phase": _phase(op), "progress": call, **call}
         for went, records in ((theirs, self._side.histories), (outcome, self._side.accepted)):
@@ -328,7 +353,8 @@ class _Calls:
 
 
 def _phase(op: str) -> str:
-    return "completed" if op.endswith("complete") else "checkpoint_1"
+    ends = {"complete": "completed", "abort": "aborted"}
+    return ends.get(op.rpartition(".")[2], "checkpoint_1")
 
 
 _GOES_ON = {
@@ -445,11 +471,11 @@ def _went_on(
             raise NotJudged("a resumed handle makes three calls, each appends one record")
         at, number = progress_point(handle.progress), handle.progress.checkpoint_number
         if line.phase == "completed":
-            yield _ids(side, name, theirs["unfinished_ids_before_complete"], log)
+            yield _ids(side, name, theirs["unfinished_ids_before_complete"], log, None)
         ours = _appended(handle, call, number)
         asked = side.asked("appended", name, applied=at, counted=number + 1)
         yield Comparison(asked, line, ours)
-    yield _ids(side, name, theirs["unfinished_ids_after_complete"], log)
+    yield _ids(side, name, theirs["unfinished_ids_after_complete"], log, "completed")
 
 
 def _appended(
@@ -482,17 +508,18 @@ def _dropped(
 
     ours = _appended(handle, leave, number)
     yield Comparison(side.asked("appended", name), line, ours)
-    yield _ids(side, name, theirs["unfinished_ids"], log)
+    yield _ids(side, name, theirs["unfinished_ids"], log, "aborted")
 
 
-def _ids(side: Side, name: str, theirs: object, log: IntentLog) -> Comparison:
+def _ids(side: Side, name: str, theirs: object, log: IntentLog, ended: str | None) -> Comparison:
     """Compare which intents are unfinished; one that has no name of its own is of any name."""
     assert isinstance(theirs, list)
     ours = {side.name(intent.intent_id) for intent in log.list_unfinished()}
     wanted = {side.name(intent) for intent in theirs}
-    concerned = (wanted ^ ours) | {name}
+    concerned = (name, *(wanted ^ ours))
     names = tuple(dict.fromkeys(n for one in concerned for n in (one, *_siblings(side, one))))
-    return Comparison(side.asked("ids", *names), frozenset(wanted), frozenset(ours))
+    asked = side.asked("ids", *names, call={"ended": ended})
+    return Comparison(asked, frozenset(wanted), frozenset(ours))
 
 
 def _copy(side: Side) -> IntentLog:

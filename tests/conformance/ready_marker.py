@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from bootledger.basebackup.reddb_layout import rebootstrap_ready_marker_path
+from bootledger.basebackup.reddb_layout import (
+    rebootstrap_pending_path,
+    rebootstrap_previous_path,
+    rebootstrap_ready_marker_path,
+)
 from bootledger.basebackup.reddb_marker import (
     ReplicaRebootstrapReadyMarker,
     cleanup_rebootstrap,
@@ -32,12 +38,45 @@ from conformance.verdicts import Comparison, Rule, Verdict
 ROOT = "<ROOT>"
 
 
+@dataclass(frozen=True)
+class Asked:
+    """An operation on a database at `data_path` below the root, and the tree before it."""
+
+    op: str
+    data_path: Path
+    before: Mapping[str, Json]
+
+    def has(self, path: Path, *, directory: bool = False) -> bool:
+        """Whether there is something, or a directory, under a name below the root."""
+        name = path.as_posix()
+        there = any(each.startswith(f"{name}/") for each in self.before)
+        return there or (not directory and name in self.before)
+
+
 def _looks_first(comparison: Comparison) -> bool:
     """A promotion that cannot be carried out says so before anything has moved."""
     match comparison:
-        case Comparison(("promote", before), [{"err": _}, _], [{"err": _} | {"ok": False}, after]):
-            return after == before
+        case Comparison(Asked("promote", before=before) as asked, [{"err": _}, _], [answer, after]):
+            return bool(after == before and answer == _said_first(asked))
     return False
+
+
+def _said_first(asked: Asked) -> Json:
+    """Return our answer to a promotion that cannot be carried out, None to one that can be."""
+    data_path, pending = asked.data_path, rebootstrap_pending_path(asked.data_path)
+    marker = asked.has(rebootstrap_ready_marker_path(data_path))
+    if not asked.has(pending):
+        wanted = marker or not asked.has(data_path)
+        return _no_file(errno.ENOENT) if wanted else {"ok": False}
+    if not marker:
+        return _no_file(errno.ENOENT)
+    places = (data_path, rebootstrap_previous_path(data_path), pending)
+    is_directory = any(asked.has(path, directory=True) for path in places)
+    return _no_file(errno.EISDIR) if is_directory else None
+
+
+def _no_file(system: int) -> Json:
+    return {"err": {"kind": "File", "file_error": {"kind": "Io", "system": system}}}
 
 
 RULES = (A_PANIC_IS_AN_ERROR, Rule("promote-looks-first", _looks_first))
@@ -132,7 +171,7 @@ def _promote(case: Mapping[str, Json], folder: Path) -> Iterator[Comparison]:
         before = our_tree(root)
         result = ours(lambda: operation(data_path))
         yield Comparison(
-            (case["op"], before),
+            Asked(str(case["op"]), data_path.relative_to(root), before),
             [theirs(case["result"], of_files=True), their_tree(case["tree_after"])],
             [result, our_tree(root)],
         )

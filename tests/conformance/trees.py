@@ -29,14 +29,15 @@ def _entries(root: Path, directory: Path) -> Iterator[tuple[str, Json]]:
         if path.is_symlink():
             yield name, ["link", str(path.readlink()).replace(str(root), ROOT)]
         elif not path.is_dir():
-            yield name, _file(path.read_bytes())
+            yield name, file_entry(path.read_bytes())
         elif any(path.iterdir()):
             yield from _entries(root, path)
         else:
             yield f"{name}/", EMPTY_DIRECTORY
 
 
-def _file(data: bytes) -> Json:
+def file_entry(data: bytes) -> Json:
+    """Return what a tree says of a file with these bytes."""
     return ["file", len(data), zlib.crc32(data), sha256(data).hexdigest()]
 
 
@@ -52,7 +53,7 @@ def _their_entry(entry: Mapping[str, Json]) -> Json:
     if "dir" in entry:
         return EMPTY_DIRECTORY
     told = ["file", entry["size"], entry["crc32"], entry["sha256"]]
-    if "hex" in entry and _file(bytes.fromhex(entry["hex"])) != told:
+    if "hex" in entry and file_entry(bytes.fromhex(entry["hex"])) != told:
         raise Unknown(f"{entry['path']} is not what its own sums say")
     return told
 

@@ -33,12 +33,24 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """A comparison that came out different, and the rules that it was judged by."""
+
+    comparison: Comparison
+    rules: Sequence[Rule]
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """What became of one case: no `rules` and nothing `wrong` is outright equal."""
+    """What became of one case: no `rules` and nothing `wrong` is outright equal.
+
+    `differences` are the comparisons that `rules` explained.
+    """
 
     case: str
     rules: tuple[str, ...] = ()
     wrong: str = ""
+    differences: tuple[Difference, ...] = ()
 
 
 Walker = Callable[[Path], Iterator[Verdict]]
@@ -47,6 +59,7 @@ Walker = Callable[[Path], Iterator[Verdict]]
 def judge(case: str, comparisons: Iterable[Comparison], rules: Sequence[Rule]) -> Verdict:
     """Return the verdict on a case: the first comparison that no rule explains makes it wrong."""
     used: list[str] = []
+    differences: list[Difference] = []
     for comparison in comparisons:
         if comparison.theirs == comparison.ours:
             continue
@@ -54,4 +67,5 @@ def judge(case: str, comparisons: Iterable[Comparison], rules: Sequence[Rule]) -
         if name is None:
             return Verdict(case, wrong=f"{comparison}")
         used.append(name)
-    return Verdict(case, rules=tuple(dict.fromkeys(used)))
+        differences.append(Difference(comparison, rules))
+    return Verdict(case, rules=tuple(dict.fromkeys(used)), differences=tuple(differences))
