@@ -742,8 +742,9 @@ def test_replacing_a_generation_survives_every_crash_and_every_pair() -> None:
 
     def replace(files: CrashingFiles, place: Path) -> None:
         with _open(place / "target", files) as target:
-            directory = target.create_generation(2)
-            files.replace(directory / "data.mdb", b"database 2", name="candidate")
+            if target.current() != 2:  # the swap is all that is done again once it was licensed
+                directory = target.create_generation(2)
+                files.replace(directory / "data.mdb", b"database 2", name="candidate")
             target.promote(2)
             target.remove_unused()
 
