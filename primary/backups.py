@@ -89,18 +89,18 @@ class BaseBackups:
     def path(self, token: str, name: str) -> Path:
         """Return where a file of a base backup lies.
 
-        Raises `SnapshotLost` if there is no base backup of this token, `InvalidValue` for a token
-        that was never given out.
+        Raises `SnapshotLost` if there is no base backup of this token. One that was never given
+        out, because it is another source's, is such a token too, and is never made into a path.
         """
-        directory = self._root / _check_token(token)
-        if not _is_published(directory):
-            raise SnapshotLost(f"{self._database.path} has no base backup {token}")
+        directory = self._directory(token)
+        if directory is None or not _is_published(directory):
+            raise SnapshotLost(f"{self._database.path} has no base backup {str(token)[:80]!r}")
         return directory / name
 
     def release(self, token: str) -> None:
-        """Delete a base backup if it is there. Raises `InvalidValue` for what is no token."""
-        directory = self._root / _check_token(token)
-        if not directory.is_dir():
+        """Delete a base backup if it is there; what was never given out is not."""
+        directory = self._directory(token)
+        if directory is None or not directory.is_dir():
             return
         self._files.remove(directory / MANIFEST_NAME)
         self._wipe()  # or else whoever is publishing does so in the end
@@ -127,6 +127,10 @@ class BaseBackups:
             else:
                 artefact = Artefact.at(entry, "base backup", "its intent is finished")
                 yield Finding(artefact, partial(self._release_now, entry.name))
+
+    def _directory(self, token: object) -> Path | None:
+        named = isinstance(token, str) and _TOKEN.fullmatch(token)
+        return self._root / str(token) if named else None
 
     def _release_now(self, token: str) -> bool:
         self.release(token)
@@ -208,9 +212,3 @@ def _token(intent_id: object, generation: int) -> str:
             f"an intent id has 1 to 64 of a-z, 0-9 and '-', not {str(intent_id)[:80]!r}"
         )
     return f"{intent_id}.{check_u64(generation, 'generation')}"
-
-
-def _check_token(token: object) -> str:
-    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise InvalidValue(f"not a token of a base backup: {str(token)[:80]!r}")
-    return token

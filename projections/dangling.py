@@ -16,7 +16,13 @@ from uuid import UUID
 import msgspec
 
 from bootledger.positions import U64
-from bootledger.projections.resume import Decision, Resumable, Why, decide
+from bootledger.projections.resume import (
+    Decision,
+    Resumable,
+    Why,
+    decide,
+    only_without_progress,
+)
 from bootledger.projections.unfinished import UnfinishedIntent
 from bootledger.statemachine.progress import State
 
@@ -119,6 +125,8 @@ def _advice(intent: UnfinishedIntent, decision: Decision) -> str:
         if decision.intent.intent_id == intent.intent_id:
             return "Start the replica again: it resumes here."
         return "Start the replica again: completing it supersedes this one."
+    if only_without_progress(decision):
+        return "Start the replica again: it takes this one up, which has no progress yet."
     match decision.why:
         case Why.SEVERAL_WITH_PROGRESS if intent.progress.has_progress:
             return (
@@ -132,7 +140,7 @@ def _advice(intent: UnfinishedIntent, decision: Decision) -> str:
         case Why.HELD:
             return "Another intent of this node is held: nothing starts until that ends."
         case _:
-            return "Start the replica again: it goes on, or begins afresh in its place."
+            return "Start the replica again: it begins afresh and supersedes this one."
 
 
 def _stopped(intent: UnfinishedIntent) -> UnfinishedIntent:

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from bootledger.positions import U64
-from bootledger.projections.resume import Decision, Resumable, Why
+from bootledger.projections.resume import Decision, Resumable, Why, only_without_progress
 from bootledger.statemachine import plan
 from bootledger.statemachine.events import Abort, Complete
 from bootledger.statemachine.progress import Progress, State, known
@@ -133,6 +133,8 @@ def _why(intent_id: UUID, progress: Progress, decision: Decision) -> str:
         if decision.intent.intent_id == intent_id:
             return "It is the only one of its node with progress: the next start resumes it."
         return f"Its node resumes {decision.intent.intent_id}, which has progress."
+    if only_without_progress(decision):
+        return "It is the only one of its node, without progress: the next start takes it up."
     return f"Not resumed by itself: {decision.reason}."
 
 
@@ -148,6 +150,8 @@ def _next(progress: Progress, decision: Decision, intent_id: UUID, *, running: b
         if decision.intent.intent_id == intent_id:
             return f"The next start goes on: {step}."
         return "It is superseded when the other one completes."
+    if only_without_progress(decision):
+        return f"The next start takes it up: {step}."
     match decision.why:
         case Why.SEVERAL_WITH_PROGRESS:
             return "Nothing, until a person adopts the one that counts."
@@ -156,7 +160,7 @@ def _next(progress: Progress, decision: Decision, intent_id: UUID, *, running: b
         case Why.RUNNING:
             return "Its node's next start, once the process that is alive has ended."
         case _:
-            return f"The next start goes on: {step}, or begins afresh in its place."
+            return "The next start begins afresh and supersedes it."
 
 
 def _step(step: plan.Step) -> str:

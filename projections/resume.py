@@ -3,8 +3,8 @@
 The policy is the seed's: a node resumes only its own intents; if several unfinished intents of it
 have progress, none is resumed, and a person decides. While one of them is held, none is resumed
 either. Two things are mended. An intent that never
-got as far as any progress does not stand in the way (the next begin supersedes it). And the answer
-"no" always comes with its reason.
+got as far as any progress does not stand in the way: the next begin supersedes it, and a
+replication takes it up if there is no other. And the answer "no" always comes with its reason.
 """
 
 from __future__ import annotations
@@ -89,10 +89,17 @@ def decide(node_id: str, unfinished: Sequence[UnfinishedIntent]) -> Decision:
                 (intent.intent_id,),
             )
     started = [intent for intent in mine if intent.progress.has_progress]
+    if not started and len(mine) == 1:
+        return NotResumable(
+            Why.NO_PROGRESS,
+            f"the intent of node {node_id!r} stopped before any progress was recorded; the next "
+            "replication takes it up, a begin supersedes it",
+            ids,
+        )
     if not started:
         return NotResumable(
             Why.NO_PROGRESS,
-            f"{_intents(len(mine))} of node {node_id!r} stopped before any progress was recorded; "
+            f"{len(mine)} intents of node {node_id!r} stopped before any progress was recorded; "
             "the next begin supersedes them",
             ids,
         )
@@ -105,6 +112,18 @@ def decide(node_id: str, unfinished: Sequence[UnfinishedIntent]) -> Decision:
         )
     (only,) = started
     return Resumable(only, resume_point(only))
+
+
+def only_without_progress(decision: Decision) -> bool:
+    """Return whether it is about one lone intent without progress: a replication takes it up.
+
+    Its base backup may be published already: going on finds it, beginning would not.
+    """
+    return (
+        isinstance(decision, NotResumable)
+        and decision.why is Why.NO_PROGRESS
+        and len(decision.intents) == 1
+    )
 
 
 def resume_point(intent: UnfinishedIntent) -> ResumePoint:
@@ -120,7 +139,3 @@ def resume_point(intent: UnfinishedIntent) -> ResumePoint:
         version=progress.version,
         epoch=progress.epoch,
     )
-
-
-def _intents(count: int) -> str:
-    return f"{count} intent{'' if count == 1 else 's'}"

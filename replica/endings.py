@@ -8,6 +8,7 @@ from bootledger.errors import (
     CorruptChunk,
     CorruptManifest,
     DivergedHistory,
+    IllegalEvent,
     OutOfSpace,
     SourceUnavailable,
     Stopped,
@@ -82,3 +83,17 @@ def shortened(text: str) -> str:
     """Return `text` short enough for an event, without what cannot be stored."""
     clean = text.replace("\0", "?") or "no words"
     return clean.encode(errors="replace")[:TEXT_MAX_BYTES].decode(errors="ignore")
+
+
+def aborted_already(progress: Progress, end: Abort, *, keep: bool) -> str:
+    """Return what an abort comes to that was preceded by the abort `end`.
+
+    Raises `IllegalEvent` if it is to keep what that one did not.
+    """
+    if keep and not end.keep_artifacts:
+        raise IllegalEvent(
+            f"{ending(progress)}, without keeping what was staged",
+            hint="copy it away before the node's next start removes it",
+        )
+    kept = "; what was staged is kept until it is discarded" if end.keep_artifacts else ""
+    return f"{ending(progress)}{kept}"

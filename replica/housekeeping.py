@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 from bootledger.artefacts import NOT_OURS, Artefact, Finding
 from bootledger.basebackup.manifest import MANIFEST_NAME
+from bootledger.errors import CorruptRecord
 from bootledger.files import is_in_use, temporary_path, translated
 from bootledger.projections.heads import decode_head
 from bootledger.replica.identity import NOT_CONTENT
@@ -27,14 +28,10 @@ from bootledger.statemachine.events import Abort
 def needed_generations(log: IntentLog, target: Target, node_id: str) -> dict[int, str]:
     """Return the generations that must stay, and why.
 
-    An unfinished intent of this node may go on with them, or one of any node was aborted with the
-    word to keep what it had. Raises `CorruptRecord` if one does not say for whom it was made.
+    An unfinished intent of this node may go on with them, one of any node was aborted with the
+    word to keep what it had, or it cannot be read for whom they were made.
     """
-    needed = {
-        generation: f"intent {intent_id} was aborted and its artefacts kept: `discard` ends that"
-        for generation in target.generations()
-        if (intent_id := target.made_for(generation)) and _keeps(log, intent_id)
-    }
+    needed = _needed_by_owner(target, partial(_kept, log))
     for intent in log.list_unfinished(node_id):
         if intent.progress.snapshot is not None:
             why = f"intent {intent.intent_id} may go on with it"
@@ -42,14 +39,41 @@ def needed_generations(log: IntentLog, target: Target, node_id: str) -> dict[int
     return needed
 
 
-def _keeps(log: IntentLog, intent_id: UUID) -> bool:
+def claimed_generations(log: IntentLog, target: Target) -> dict[int, str]:
+    """Return the generations whose intent is not known to be finished, and why they stay.
+
+    A start of the node need not keep them: it is the owner of its target. A collector of garbage
+    is not, and may have been given another ledger.
+    """
+    return _needed_by_owner(target, lambda intent_id: why_needed(log, str(intent_id)))
+
+
+def _needed_by_owner(target: Target, why: Callable[[UUID], str | None]) -> dict[int, str]:
+    needed: dict[int, str] = {}
+    current = target.current()
+    for generation in target.generations():
+        if generation == current:
+            continue  # it stays whatever it says, and damage in it is no reason not to start
+        try:
+            intent_id = target.made_for(generation)
+        except CorruptRecord as damaged:
+            needed[generation] = f"{damaged}; {damaged.hint}"
+            continue
+        if intent_id is not None and (reason := why(intent_id)):
+            needed[generation] = reason
+    return needed
+
+
+def _kept(log: IntentLog, intent_id: UUID) -> str | None:
     head = log.store.head(intent_id)
     end = decode_head(head).end if head else None
-    return isinstance(end, Abort) and end.keep_artifacts
+    if not isinstance(end, Abort) or not end.keep_artifacts:
+        return None
+    return f"intent {intent_id} was aborted and its artefacts kept: `discard` ends that"
 
 
 def why_needed(log: IntentLog, intent_id: str) -> str | None:
-    """Return why base backups of `intent_id` stay at the source; None if it is finished.
+    """Return why what was made for `intent_id` stays, at any place; None if it is finished.
 
     An intent that this ledger does not know may be another ledger's.
     """

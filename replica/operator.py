@@ -28,7 +28,7 @@ from bootledger.files import Files
 from bootledger.positions import check_text
 from bootledger.projections.heads import encode_head
 from bootledger.projections.unfinished import UnfinishedIntent
-from bootledger.replica.endings import ending, shortened
+from bootledger.replica.endings import aborted_already, ending, shortened
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.target import Target
 from bootledger.replica.whereabouts import find_target
@@ -162,13 +162,14 @@ class Operator:
         until `discard`. `rolled_back` is the actor's word that CURRENT does not name its candidate:
         needed where it was being promoted.
 
-        Raises `NodeBusy` if a live process may be about to promote what was "rolled back".
+        Raises `NodeBusy` if a live process may be about to promote what was "rolled back",
+        `IllegalEvent` for `keep_artifacts` after an abort that did not keep them.
         """
         check_text(reason, "reason")
 
         def wish(progress: Progress) -> _Wish:
-            if progress.state is State.ABORTED:
-                return _Wish(ending(progress))
+            if isinstance(progress.end, Abort):
+                return _Wish(aborted_already(progress, progress.end, keep=keep_artifacts))
             self._check_nobody_promotes(intent_id, progress, rolled_back=rolled_back)
             event = Abort(
                 recorded_at_ms=self._log.clock(),

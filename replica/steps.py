@@ -21,6 +21,7 @@ from bootledger.errors import (
     Stopped,
 )
 from bootledger.files import Files
+from bootledger.replica.agreement import check_not_ahead, open_copy
 from bootledger.replica.handle import BootstrapHandle
 from bootledger.replica.manifests import fetch_manifest
 from bootledger.replica.observer import Observer
@@ -70,13 +71,18 @@ class Steps:
     def verify_staged(self, handle: BootstrapHandle) -> bool:
         """Read everything that is staged again; drop what does not match. Return whether all did.
 
-        When this returns, a drop is recorded, and those bytes are missing like any others.
+        When this returns, a drop is recorded, and those bytes are missing like any others. If the
+        source has lost the base backup, another is pinned.
         """
         snapshot = handle.progress.snapshot
         if handle.progress.phase is not State.TRANSFERRING or snapshot is None:
             return True
-        with self._candidate(snapshot, handle) as candidate:
-            lost = candidate.damaged(snapshot.staged, lambda: self.check_stop(handle))
+        try:
+            with self._candidate(snapshot, handle) as candidate:
+                lost = candidate.damaged(snapshot.staged, lambda: self.check_stop(handle))
+        except SnapshotLost:
+            self._pin(handle)
+            return False
         if lost:
             handle.drop(lost)
         return not lost
@@ -108,7 +114,7 @@ class Steps:
             return self._pin(handle)
         with closing(self._applier(current)) as applier:
             applied_lsn = applier.applied_lsn()
-        self._check_not_ahead(applied_lsn, self._source.last_lsn())
+        check_not_ahead(applied_lsn, self._source.last_lsn())
         try:
             self._source.changes(applied_lsn, 1)
         except LogWindowLost:
@@ -117,6 +123,7 @@ class Steps:
 
     def _pin(self, handle: BootstrapHandle) -> None:
         generation = handle.progress.generation + 1
+        self._target.check_candidate(generation, handle.intent_id)
         self._observer.on_pinning(generation)
         pin = self._source.pin(str(handle.intent_id), generation, lambda: self.check_stop(handle))
         handle.record(
@@ -216,6 +223,8 @@ class Steps:
         generation = step.candidate_generation or self._target.current()
         if generation is None:
             raise DivergedHistory("CURRENT is gone: there is no database to catch up")
+        if generation == step.candidate_generation:
+            self._target.check_candidate(generation, handle.intent_id)
         with closing(self._applier(generation)) as applier:
             applied_lsn = self._agreed_lsn(applier, step.applied_lsn, handle)
             try:
@@ -236,7 +245,7 @@ class Steps:
 
     def _follow(self, applier: Applier, applied_lsn: int, handle: BootstrapHandle) -> None:
         target_lsn = self._source.last_lsn()
-        self._check_not_ahead(applied_lsn, target_lsn)
+        check_not_ahead(applied_lsn, target_lsn)
         while applied_lsn < target_lsn or self._lag(applied_lsn) > self._settings.lag_changes:
             self.check_stop(handle)
             changes = self._source.changes(applied_lsn, self._settings.batch_changes)
@@ -249,13 +258,6 @@ class Steps:
             applied_lsn = changes[-1].lsn
             self._checkpoint(handle, applied_lsn, handle.progress.timeline, batches=1)
             self._observer.on_applied(applied_lsn, max(applied_lsn, target_lsn))
-
-    def _check_not_ahead(self, applied_lsn: int, source_lsn: int) -> None:
-        if applied_lsn > source_lsn:
-            raise DivergedHistory(
-                f"the replica holds LSN {applied_lsn}, its source only LSN {source_lsn}",
-                hint="the source was rolled back or restored: look at both before going on",
-            )
 
     def _lag(self, applied_lsn: int) -> int:
         return self._source.last_lsn() - applied_lsn
@@ -300,18 +302,7 @@ class Steps:
         )
 
     def _applier(self, generation: int) -> Applier:
-        """Open a generation's database, which must be a copy of this source."""
-        applier = self._open_applier(self._target.directory(generation))
-        found = applier.identity()
-        if found != self._identity:
-            applier.close()
-            raise DivergedHistory(
-                f"generation {generation} is a copy of {found.database_id} on timeline "
-                f"{found.timeline}, not of {self._identity.database_id} on timeline "
-                f"{self._identity.timeline}",
-                hint="replicate into a new target",
-            )
-        return applier
+        return open_copy(self._open_applier, self._target, generation, self._identity)
 
 
 def _open_snapshot(handle: BootstrapHandle) -> Snapshot:

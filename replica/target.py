@@ -23,7 +23,13 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from bootledger.clock import now_ms
-from bootledger.errors import CorruptRecord, InvalidValue, TargetBusy, WrongProcess
+from bootledger.errors import (
+    CorruptRecord,
+    DivergedHistory,
+    InvalidValue,
+    TargetBusy,
+    WrongProcess,
+)
 from bootledger.files import FileLock, Files, LockHeld, temporary_path, translated
 from bootledger.replica.identity import LEDGER_NAME, OWNER_LOCK_NAME, Identity, find_identity
 from bootledger.replica.readers import (
@@ -135,30 +141,52 @@ class Target:
     def create_generation(self, generation: int, intent_id: UUID | None = None) -> Path:
         """Make the directory of a generation if it is missing, and return it. Durable.
 
-        It belongs to `intent_id` from then on, if one is given.
+        It belongs to `intent_id` from then on, if one is given. Raises as `check_candidate`.
         """
         self._check_owned()
+        self.check_candidate(generation, intent_id)
         directory = self.directory(generation)
         self._files.make_directory(directory)
-        if intent_id not in (None, self.made_for(generation)):
-            self._files.replace(directory / INTENT_NAME, f"{intent_id}\n".encode(), name="intent")
+        if intent_id is not None and self._made_for_line(generation) != _line(intent_id):
+            self._files.replace(directory / INTENT_NAME, _line(intent_id), name="intent")
         return directory
+
+    def check_candidate(self, generation: int, intent_id: UUID | None = None) -> None:
+        """Check that a generation may be written to: it is newer than the one in service.
+
+        Raises `DivergedHistory` if it is not. No history of this target leads there: readers use
+        what CURRENT names, and its successor was never older.
+        """
+        current = self.current()
+        if current is not None and generation <= current:
+            raise DivergedHistory(
+                f"generation {generation} is to be written, and CURRENT names generation {current}",
+                hint="the ledger is older than the target, or was imported: abort the intent with "
+                f"bootledger abort LEDGER {intent_id or 'INTENT'} --reason WHY, and start again",
+            )
 
     def made_for(self, generation: int) -> UUID | None:
         """Return the intent that a generation belongs to, None if it does not say.
 
         Raises `CorruptRecord` if it says something that is no intent.
         """
+        line = self._made_for_line(generation)
+        if line is None:
+            return None
+        try:
+            return UUID(line.decode().removesuffix("\n"))
+        except ValueError as error:
+            file = self.directory(generation) / INTENT_NAME
+            raise CorruptRecord(
+                f"{file} says {line.decode(errors='replace')!r}, which is no intent",
+                hint=f"remove the file {file} if nobody needs what lies beside it: then it is "
+                "garbage like any other",
+            ) from error
+
+    def _made_for_line(self, generation: int) -> bytes | None:
         file = self.directory(generation) / INTENT_NAME
         with translated(file), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            line = file.read_bytes()[:100].decode(errors="replace")
-            try:
-                return UUID(line.removesuffix("\n"))
-            except ValueError as error:
-                raise CorruptRecord(
-                    f"{file} says {line!r}, which is no intent",
-                    hint=f"remove {file.parent} if nobody needs it; it is made again",
-                ) from error
+            return file.read_bytes()[:100]
         return None
 
     def promote(self, generation: int) -> None:
@@ -194,14 +222,15 @@ class Target:
     def remove_made_for(self, intent_id: UUID) -> tuple[list[int], list[int]]:
         """Remove the generations that belong to an intent; return those removed, and those left.
 
-        Left is what is in service, and what a reader holds. Durable when this returns.
+        Left is what is in service, and what a reader holds. A generation whose file is damaged
+        does not say that it is this intent's, and is not touched. Durable when this returns.
         """
         self._check_owned()
         current = self.current()
         removed: list[int] = []
         left: list[int] = []
         for generation in self.generations():
-            if self.made_for(generation) == intent_id:
+            if self._made_for_line(generation) == _line(intent_id):
                 gone = generation != current and self.remove(generation)
                 (removed if gone else left).append(generation)
         return removed, left
@@ -276,6 +305,10 @@ def _resolved(path: Path) -> Path:
     if resolved.is_symlink():  # Python 3.13 and newer stop quietly at a circle of links
         raise InvalidValue(f"{str(path)!r:.80} is a link that leads nowhere")
     return resolved
+
+
+def _line(intent_id: UUID) -> bytes:
+    return f"{intent_id}\n".encode()
 
 
 def _write_current(path: Path, name: str, files: Files) -> None:

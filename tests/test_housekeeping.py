@@ -212,6 +212,36 @@ def test_what_an_abort_kept_stays_for_whoever_wants_to_look(place: Path) -> None
     assert "kept" in swept.left[1].why
 
 
+def test_a_candidate_of_an_unknown_intent_stays(place: Path) -> None:
+    """It may be another ledger's, like a base backup: with the wrong ledger nothing is lost."""
+    make_replica(place)
+    interrupt_the_copy(place)
+    IntentLog.open(place / "another").close()
+    swept = collect_garbage(place / "replica", source=place / "primary", ledger=place / "another")
+    assert swept.removed == []
+    unknown = "this ledger does not know its intent"
+    assert [artefact.why for artefact in swept.left[:2]] == ["it is in service", unknown]
+    assert swept.left[-1].why == unknown
+    assert replicate(place / "primary", place / "replica").generation == 2
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_a_damaged_word_for_whom_it_was_made_stops_nothing(place: Path, generation: int) -> None:
+    """Starts go on and the generation stays; gc names the file, and never what is in service."""
+    make_replica(place)
+    interrupt_the_copy(place)
+    abort_what_is_unfinished(place)
+    file = place / "replica" / f"gen-000{generation}" / "intent"
+    file.write_bytes(b"rotten")
+    swept = collect(place)
+    damaged = [artefact for artefact in swept.left if str(file) in artefact.why]
+    assert [Path(artefact.path) for artefact in damaged] == [file.parent][: generation - 1]
+    assert file.exists()
+    assert replicate(place / "primary", place / "replica").generation == generation + 1
+    assert_equal(place / "primary", place / "replica")
+    assert file.exists()
+
+
 def test_what_a_reader_holds_goes_when_it_lets_go(place: Path) -> None:
     """A generation that was replaced stays for as long as somebody reads it."""
     make_replica(place)

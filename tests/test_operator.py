@@ -516,6 +516,30 @@ def test_kept_artifacts_survive_the_next_start_until_they_are_discarded(tmp_path
     assert copies(target) == ["gen-0002"]
 
 
+def test_what_an_abort_did_not_keep_is_not_kept_by_another() -> None:
+    """The second abort refuses what the first one made impossible, and writes nothing."""
+    log = log_of(it=sample.HALF)
+    by = Operator(log, "ann")
+    by.abort(INTENT, reason="no")
+    length = log.store.last_position()
+    with pytest.raises(IllegalEvent, match="aborted by ann: no, without keeping") as refused:
+        by.abort(INTENT, reason="wait", keep_artifacts=True)
+    assert "copy it away" in refused.value.hint
+    assert log.store.last_position() == length
+    assert not by.abort(INTENT, reason="no").written
+
+
+def test_what_an_abort_kept_stays_kept_and_the_next_abort_says_so() -> None:
+    """Only a discard ends that."""
+    log = log_of(it=sample.HALF)
+    by = Operator(log, "ann")
+    by.abort(INTENT, reason="look", keep_artifacts=True)
+    for keep in (True, False):
+        again = by.abort(INTENT, reason="no", keep_artifacts=keep)
+        assert not again.written
+        assert "kept until it is discarded" in again.words
+
+
 def test_what_is_aborted_and_not_kept_goes_with_the_next_start(tmp_path: Path) -> None:
     """Without the word nobody owns it."""
     primary, target = tmp_path / "primary", tmp_path / "replica"
@@ -705,6 +729,18 @@ def test_every_situation_is_explained_by_what_is_true_in_it(situation: str, runn
     for verb in {"hold", "release", "adopt", "abort"} & set(found.verbs):
         if not (verb == "abort" and progress.phase is State.PROMOTING):
             assert expected(verb, progress) != "refused"
+
+
+def test_a_lone_intent_without_progress_is_told_from_several() -> None:
+    """Why and next say the same, and what the loop does: a lone one is taken up."""
+    log = log_of(it=(*sample.BEGUN, sample.suspend()))
+    lone = explain(INTENT, log.progress_of(INTENT), log.decide("replica-a"), running=False)
+    assert "the next start takes it up" in lone.why
+    assert lone.next.startswith("The next start takes it up: it finds out")
+    log = log_of(it=(*sample.BEGUN, sample.suspend()), sibling=(*sample.BEGUN, sample.suspend()))
+    one = explain(INTENT, log.progress_of(INTENT), log.decide("replica-a"), running=False)
+    assert "the next begin supersedes them" in one.why
+    assert one.next == "The next start begins afresh and supersedes it."
 
 
 @given(histories(min_size=1))

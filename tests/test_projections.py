@@ -77,7 +77,11 @@ def test_without_progress_there_is_nothing_to_resume() -> None:
     decision = decide("n", [intent(1)])
     assert isinstance(decision, NotResumable)
     assert decision.why is Why.NO_PROGRESS
-    assert "supersedes" in decision.reason
+    assert "the next replication takes it up" in decision.reason
+    several = decide("n", [intent(1), intent(2)])
+    assert isinstance(several, NotResumable)
+    assert several.why is Why.NO_PROGRESS
+    assert "the next begin supersedes them" in several.reason
 
 
 def test_what_an_operator_holds_is_not_resumed() -> None:
@@ -104,7 +108,8 @@ def test_the_report_tells_apart_how_an_intent_dangles() -> None:
 @pytest.mark.parametrize(
     ("situation", "advice"),
     [
-        ([intent(1)], ["begins afresh"]),
+        ([intent(1)], ["takes this one up"]),
+        ([intent(1), intent(2)], ["begins afresh", "begins afresh"]),
         ([intent(1, running=True)], ["Nothing to do"]),
         ([intent(1, _CHECKPOINT)], ["resumes here"]),
         ([intent(1, _CHECKPOINT, _HOLD)], ["Held by ada"]),

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import io
+import json
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from replicas import (
@@ -36,8 +39,10 @@ from bootledger.replica.database import Database
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.observer import Observer
 from bootledger.replica.operator import Operator
+from bootledger.replica.readers import open_current
+from bootledger.replica.reddb_import import import_log
 from bootledger.replica.settings import Settings
-from bootledger.replica.target import LEDGER_NAME
+from bootledger.replica.target import LEDGER_NAME, Target
 from bootledger.statemachine import plan
 from bootledger.statemachine.progress import Progress, State
 from bootledger.statemachine.ranges import Range
@@ -103,6 +108,91 @@ def test_without_its_ledger_a_database_in_service_is_followed_as_before(tmp_path
     outcome = replicate(tmp_path / "primary", tmp_path / "replica")
     assert (outcome.copied, outcome.generation) == (False, 1)
     assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
+def leave_the_log_window(primary: Path) -> None:
+    """Write more, and forget what a replica would need to follow it."""
+    last_lsn = write_more(primary, seed=1)
+    with Database.open(primary, Files(), name="primary") as database:
+        database.prune(last_lsn)
+
+
+def refused_until_aborted(work: Path) -> None:
+    """Assert that a start leaves what is in service alone, and goes on after the abort."""
+    target = work / "replica"
+    with open_current(target) as directory:
+        before = (directory / "data.mdb").read_bytes()
+        with pytest.raises(DivergedHistory, match="CURRENT names generation") as refused:
+            replicate(work / "primary", target)
+        assert (directory / "data.mdb").read_bytes() == before
+    with open_log(target) as log:
+        (intent,) = log.list_unfinished(NODE)
+        assert f"bootledger abort LEDGER {intent.intent_id} " in refused.value.hint
+        Operator(log, "ann").abort(intent.intent_id, reason="the ledger is older")
+    replicate(work / "primary", target)
+    assert_equal(work / "primary", target)
+
+
+def test_with_an_older_ledger_what_is_in_service_is_not_written_to(tmp_path: Path) -> None:
+    """The restored ledger goes on with the copy that was promoted since: it is refused."""
+    primary, target = tmp_path / "primary", tmp_path / "replica"
+    make_primary(primary)
+    stop_in_the_copy(primary, target)
+    shutil.copytree(target / LEDGER_NAME, tmp_path / "older")
+    replicate(primary, target)
+    shutil.rmtree(target / LEDGER_NAME)
+    shutil.copytree(tmp_path / "older", target / LEDGER_NAME)
+    refused_until_aborted(tmp_path)
+
+
+def test_with_an_imported_ledger_what_is_in_service_is_not_pinned(tmp_path: Path) -> None:
+    """RedDB's intent knows no generation and would pin the first, which is in service."""
+    primary, target = tmp_path / "primary", tmp_path / "replica"
+    make_primary(primary)
+    replicate(primary, target)
+    shutil.rmtree(target / LEDGER_NAME)
+    leave_the_log_window(primary)
+    import_reddb(target)
+    refused_until_aborted(tmp_path)
+    assert list((primary / "basebackups").glob("*.*/")) == []
+
+
+@pytest.mark.parametrize("verify_staged", [False, True])
+def test_an_imported_copy_with_a_token_of_another_source_begins_anew(
+    tmp_path: Path, verify_staged: bool
+) -> None:
+    """What RedDB staged under its own token is not here: the same intent pins a base backup."""
+    primary, target = tmp_path / "primary", tmp_path / "replica"
+    make_primary(primary)
+    target.mkdir()
+    with Database.open(primary, Files(), name="primary") as database:
+        Target.open(
+            target,
+            Files(),
+            source_database_id=database.identity().database_id,
+            node_id=NODE,
+        ).close()
+    import_reddb(target, {"last_applied_lsn": 1, **CURSOR})
+    outcome = replicate(primary, target, settings=Settings(verify_staged=verify_staged))
+    assert (outcome.intent_id, outcome.generation) == (str(UUID(int=7)), 2)
+    assert_equal(primary, target)
+
+
+CURSOR = {"snapshot_cursor": "snapshot:replica-1:10:9000", "snapshot_offset": 10}
+
+
+def import_reddb(target: Path, *checkpoints: dict[str, object]) -> None:
+    """Import RedDB's log of an unfinished bootstrap of the node."""
+    whole = {"actor": NODE, "id": str(UUID(int=7)), "op": "replica_bootstrap", "ts": 1}
+    args = {"replica_id": NODE, "source_lsn": 1, "target_lsn_hint": 9}
+    records = [{**whole, "phase": "running", "args": args}]
+    records += [
+        {**whole, "phase": f"checkpoint_{number}", "args": args, "progress": progress}
+        for number, progress in enumerate(checkpoints, 1)
+    ]
+    text = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+    with IntentLog.open(target / LEDGER_NAME) as log:
+        assert not import_log(log.store, io.BytesIO(text), lambda _: None).needs_a_look
 
 
 def test_the_base_backup_is_released_once_it_was_restored(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from worlds import CrashingFiles, Look, Scenario, every_pair, every_single, fres
 
 from bootledger.errors import (
     CorruptRecord,
+    DivergedHistory,
     ForeignTarget,
     InvalidValue,
     TargetBusy,
@@ -407,6 +408,32 @@ def test_making_a_generation_again_keeps_what_is_in_it(place: Path) -> None:
         assert target.generations() == [12]
 
 
+def test_what_is_in_service_or_older_is_never_a_candidate(place: Path) -> None:
+    """Readers use it: whoever wants to write there has a history that is not this target's."""
+    _make(place / "target", 2, promoted=2)
+    with _open(place / "target") as target:
+        before = _tree(place)
+        for generation in (1, 2):
+            with pytest.raises(DivergedHistory, match="CURRENT names generation 2") as refused:
+                target.create_generation(generation, UUID(int=7))
+            assert f"bootledger abort LEDGER {UUID(int=7)}" in refused.value.hint
+        assert _tree(place) == before
+        assert target.create_generation(3).is_dir()
+
+
+def test_the_owner_of_a_candidate_mends_the_word_for_whom_it_is(place: Path) -> None:
+    """A damaged `intent` file is named, never its directory, and written again by its owner."""
+    with _open(place / "target") as target:
+        file = target.create_generation(1, UUID(int=7)) / "intent"
+        file.write_bytes(b"\xff\n")
+        with pytest.raises(CorruptRecord, match="which is no intent") as damaged:
+            target.made_for(1)
+        assert f"remove the file {file} " in damaged.value.hint
+        assert target.remove_made_for(UUID(int=7)) == ([], [])
+        target.create_generation(1, UUID(int=7))
+        assert target.made_for(1) == UUID(int=7)
+
+
 def test_promoting_what_is_no_database_is_refused(place: Path) -> None:
     """A generation that is missing, without data.mdb or with an empty one stays out of service."""
     _make(place / "target", 1, promoted=1)
@@ -715,8 +742,9 @@ def test_replacing_a_generation_survives_every_crash_and_every_pair() -> None:
 
     def replace(files: CrashingFiles, place: Path) -> None:
         with _open(place / "target", files) as target:
-            directory = target.create_generation(2)
-            files.replace(directory / "data.mdb", b"database 2", name="candidate")
+            if target.current() != 2:  # the swap is all that is done again once it was licensed
+                directory = target.create_generation(2)
+                files.replace(directory / "data.mdb", b"database 2", name="candidate")
             target.promote(2)
             target.remove_unused()
 

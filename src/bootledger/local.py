@@ -15,7 +15,12 @@ from bootledger.operator_events import OperatorSink, log_operator_event
 from bootledger.primary.backups import BaseBackups
 from bootledger.primary.source import LocalSource
 from bootledger.replica.database import Database
-from bootledger.replica.housekeeping import needed_generations, target_artefacts, why_needed
+from bootledger.replica.housekeeping import (
+    claimed_generations,
+    needed_generations,
+    target_artefacts,
+    why_needed,
+)
 from bootledger.replica.identity import read_identity
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.loop import Outcome, Replication
@@ -34,8 +39,8 @@ def collect_garbage(
 ) -> Swept:
     """Remove what nothing owns at `target`, in its ledger and at `source`, and say what was left.
 
-    At the target: generations that are not in service, that no unfinished intent of its node goes
-    on with and that no reader holds; the temporary files of writes that died. In the ledger
+    At the target: generations that are not in service, whose intent this ledger knows to be
+    finished and that no reader holds; the temporary files of writes that died. In the ledger
     (`target`/ledger unless given): claims whose process died. At the primary in `source`: base
     backups whose intent this ledger knows to be finished, and what publications that died left.
     What is not ours by its exact name is never touched. With `dry_run` nothing is removed.
@@ -59,7 +64,10 @@ def collect_garbage(
             IntentLog.open(ledger or owned.path / LEDGER_NAME, files=files, create=False)
         )
         findings = [
-            target_artefacts(owned, needed_generations(log, owned, identity.node_id)),
+            target_artefacts(
+                owned,
+                claimed_generations(log, owned) | needed_generations(log, owned, identity.node_id),
+            ),
             log.store.leftovers(),
         ]
         if source is not None:
