@@ -179,7 +179,9 @@ def promote_rebootstrap(data_path: Path, files: Files) -> bool:
     in service, and there is neither a successor nor a marker. Durable when this returns.
 
     Raises `FileIo`. If there is no successor, or no marker that says that it is whole, nothing has
-    moved then. What the marker says is not looked at: see `read_rebootstrap_ready_marker`.
+    moved then. What the marker says is not looked at, as in RedDB, which promotes beside a marker
+    that it cannot read: call `read_rebootstrap_ready_marker` first if a successor is there, and do
+    not promote if it raises.
     """
     with file_errors(data_path):
         finished = os.path.lexists(rebootstrap_promoting_path(data_path))

@@ -16,7 +16,10 @@ import errno
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 from bootledger.basebackup.reddb_errors import FileIo, InvalidOperation, file_errors
@@ -65,12 +68,16 @@ def stage_chunk_part(
 
 
 def recover_staged_chunk_parts(
-    manifest: PrimaryReplicaBaseBackupManifest, root: Path, files: Files
+    manifest: PrimaryReplicaBaseBackupManifest,
+    root: Path,
+    files: Files,
+    *,
+    pause: Callable[[], None] = lambda: None,
 ) -> set[int]:
     """Read every part below `root`, and return the ordinals of those that are their chunks.
 
     A part that is there and is not its chunk is removed; other files are left alone. What is
-    returned is durable.
+    returned is durable. `pause` is called before each chunk; what it raises ends the reading.
 
     Raises `InvalidOperation` if the manifest is not valid, or if a part leads out of the root;
     `FileIo` if something that is there cannot be read, a directory included.
@@ -79,6 +86,7 @@ def recover_staged_chunk_parts(
     staged: set[int] = set()
     directories: set[Path] = set()
     for chunk in manifest.chunks:
+        pause()
         try:
             with _opened(root, chunk) as file:
                 damaged = _objection(chunk, file)
@@ -130,6 +138,29 @@ def read_snapshot_parts(manifest: PrimaryReplicaBaseBackupManifest, root: Path) 
             f"expected {manifest.snapshot_checksum:#010x}",
             hint="every chunk is as the manifest says: the manifest itself is wrong, take another",
         )
+
+
+def read_snapshot_range(
+    manifest: PrimaryReplicaBaseBackupManifest, root: Path, offset_bytes: int, length_bytes: int
+) -> bytes:
+    """Return that part of the snapshot whose parts lie below `root`, unchecked.
+
+    Fewer bytes only at its end, or where parts are shorter than the manifest says. The manifest
+    must be valid. Raises `InvalidOperation` if a part leads out of the root; `FileIo` if one is
+    missing or cannot be read.
+    """
+    end = min(offset_bytes + length_bytes, manifest.snapshot_bytes)
+    after = bisect_right(manifest.chunks, offset_bytes, key=attrgetter("snapshot_offset"))
+    read: list[bytes] = []
+    for chunk in islice(manifest.chunks, max(after - 1, 0), None):
+        if chunk.snapshot_offset >= end:
+            break
+        start = max(offset_bytes - chunk.snapshot_offset, 0)
+        stop = min(end - chunk.snapshot_offset, chunk.chunk_bytes)
+        if start < stop:
+            with _opened(root, chunk) as file:
+                read.extend(pieces(file, start, stop - start))
+    return b"".join(read)
 
 
 def verify_snapshot_parts(manifest: PrimaryReplicaBaseBackupManifest, root: Path) -> None:

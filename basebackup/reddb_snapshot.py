@@ -7,6 +7,7 @@ by looking at it, and no record is needed of what was done.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,11 +75,15 @@ def stage_chunk_of(
 
 
 def recover_staged_basebackup_chunks(
-    manifest: PrimaryReplicaBaseBackupManifest, parts_root: Path, files: Files
+    manifest: PrimaryReplicaBaseBackupManifest,
+    parts_root: Path,
+    files: Files,
+    *,
+    pause: Callable[[], None] = lambda: None,
 ) -> set[int]:
     """Return the ordinals of the chunks that are staged below `parts_root`, and whole.
 
-    Every part is read. One that is not what the manifest describes is removed. Raises `FileIo` if
-    a part can be neither read nor missed.
+    Every part is read, `pause` is called before each. One that is not what the manifest describes
+    is removed. Raises `FileIo` if a part can be neither read nor missed.
     """
-    return set(recover_staged_chunk_parts(manifest, parts_root, files))
+    return set(recover_staged_chunk_parts(manifest, parts_root, files, pause=pause))

@@ -13,10 +13,7 @@ there is a spool. The parts need no record of what is staged: each of them can b
 from __future__ import annotations
 
 import zlib
-from bisect import bisect_right
-from collections.abc import Iterator
-from itertools import islice
-from operator import attrgetter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -24,11 +21,12 @@ import msgspec
 
 from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME, Chunk, Header, Manifest, encode
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES, open_manifest, write_manifest
-from bootledger.basebackup.reddb_errors import InvalidOperation, file_errors
+from bootledger.basebackup.reddb_errors import InvalidOperation
 from bootledger.basebackup.reddb_manifest import (
     BaseBackupChunkRef,
     PrimaryReplicaBaseBackupManifest,
 )
+from bootledger.basebackup.reddb_parts import read_snapshot_range
 from bootledger.basebackup.reddb_snapshot import recover_staged_basebackup_chunks, stage_chunk_of
 from bootledger.basebackup.reddb_wire import BaseBackupChunk
 from bootledger.errors import CorruptManifest, CorruptRecord, SnapshotLost, TargetBusy
@@ -104,6 +102,8 @@ class Spool:
         if self.origin is not None and self.origin.manifest != manifest:
             self._remove_all()
             self._files.make_directory(self.parts)
+        if self.origin is None:
+            self.unpublish()  # it lost its origin: nobody knows whose manifest that is
         self._write_origin(origin, decoded)
 
     def ask_anew(self) -> None:
@@ -112,25 +112,29 @@ class Spool:
             self.unpublish()
             self._write_origin(msgspec.structs.replace(self.origin, ask_anew=True), self._decoded)
 
-    def missing(self) -> list[BaseBackupChunkRef]:
+    def missing(self, pause: Callable[[], None] = lambda: None) -> list[BaseBackupChunkRef]:
         """Return the chunks of the manifest that are not here, in order. Reads all that are.
 
-        A part that is damaged is removed, and missing.
+        A part that is damaged is removed, and missing. `pause` is called before each part; what it
+        raises ends the reading.
         """
         if self.manifest is None:
             return []
-        staged = recover_staged_basebackup_chunks(self.manifest, self.parts, self._files)
+        staged = recover_staged_basebackup_chunks(
+            self.manifest, self.parts, self._files, pause=pause
+        )
         return [chunk for chunk in self.manifest.chunks if chunk.ordinal not in staged]
 
     def stage(self, payload: BaseBackupChunk) -> int | None:
         """Stage the chunk of a payload whose manifest was adopted; return its ordinal, if any."""
         return stage_chunk_of(payload, self._adopted(), self.parts, self._files).chunk_ordinal
 
-    def publish(self, source_identity: str) -> Manifest:
-        """Return our manifest of the whole, written if it was not there. Close it when done.
+    def publish(self, source_identity: str, pause: Callable[[], None] = lambda: None) -> Manifest:
+        """Return our manifest of the whole, written anew. Close it when done.
 
-        Everything is read. Raises `InvalidOperation` if the whole is not what RedDB's manifest says
-        although each of its parts is, or if it is empty, which no database is.
+        Everything is read, `pause` is called before each of our chunks; what it raises ends it.
+        Raises `InvalidOperation` if the whole is not what RedDB's manifest says although each of
+        its parts is, or if it is empty, which no database is.
         """
         adopted = self._adopted()
         if not adopted.snapshot_bytes:
@@ -145,7 +149,7 @@ class Spool:
             chunk_bytes=DEFAULT_CHUNK_BYTES,
             chunk_count=-(-adopted.snapshot_bytes // DEFAULT_CHUNK_BYTES),
         )
-        pieces = encode(header, self._chunks(header))
+        pieces = encode(header, self._chunks(header, pause))
         return write_manifest(self.published_path, pieces, self._files)
 
     @property
@@ -175,28 +179,12 @@ class Spool:
 
     def read(self, offset_bytes: int, length_bytes: int) -> bytes:
         """Return that part of the whole; fewer bytes only at its end, or if parts are damaged."""
-        chunks = self._adopted().chunks
-        end = min(offset_bytes + length_bytes, self._adopted().snapshot_bytes)
-        after = bisect_right(chunks, offset_bytes, key=attrgetter("snapshot_offset"))
-        pieces = []
-        for chunk in islice(chunks, max(after - 1, 0), None):
-            if chunk.snapshot_offset >= end:
-                break
-            start = max(offset_bytes - chunk.snapshot_offset, 0)
-            stop = min(end - chunk.snapshot_offset, chunk.chunk_bytes)
-            if start < stop:
-                pieces.append(self._read_part(chunk, start, stop))
-        return b"".join(pieces)
+        return read_snapshot_range(self._adopted(), self.parts, offset_bytes, length_bytes)
 
-    def _read_part(self, chunk: BaseBackupChunkRef, start: int, stop: int) -> bytes:
-        path = self.parts / chunk.relative_path
-        with file_errors(path), path.open("rb") as file:
-            file.seek(start)
-            return file.read(stop - start)
-
-    def _chunks(self, header: Header) -> Iterator[Chunk]:
+    def _chunks(self, header: Header, pause: Callable[[], None]) -> Iterator[Chunk]:
         told, checksum = self._adopted().snapshot_checksum, 0
         for ordinal in range(header.chunk_count):
+            pause()
             offset_bytes = ordinal * header.chunk_bytes
             data = self.read(offset_bytes, header.chunk_bytes)
             checksum = zlib.crc32(data, checksum)
@@ -213,8 +201,9 @@ class Spool:
         self.origin = self._decoded = None
 
     def _remove_all(self) -> None:
-        # What is published goes first, and the parts last: without an origin they claim nothing.
-        for name in (MANIFEST_NAME, "origin", "parts"):
+        # What is published goes first: it says that all parts are here. The origin goes last: as
+        # long as it is there, whoever dies before has left something that tells what to remove.
+        for name in (MANIFEST_NAME, "parts", "origin"):
             self._files.remove(self.path / name)
 
     def _write_origin(

@@ -166,7 +166,10 @@ def _damaged(number: int, reason: str) -> CorruptRecord:
 
 
 def import_events(store: EventStore, file: BinaryIO) -> Imported:
-    """Append every event of an export that `store` does not have, in bounded memory.
+    """Append every event of an export that `store` does not have.
+
+    Memory does not grow with events, nor with intents that are new: of each intent of the file that
+    is in the ledger already, two numbers are kept, some 500 bytes.
 
     The whole file is read and compared before anything is written. An intent that is there already
     must have the same events as far as both know it; then only what is missing is appended. Events
@@ -192,7 +195,7 @@ def import_events(store: EventStore, file: BinaryIO) -> Imported:
 def _compare(store: EventStore, file: BinaryIO) -> dict[UUID, int]:
     """Return how many events of each intent of `file` are in `store` already, the same ones.
 
-    Both sides of an intent are summed up, so that neither has to fit into memory.
+    Both sides of an intent are summed up, so that neither has to fit into memory; the sums do.
     """
     present: dict[UUID, int] = {}
     sums: dict[UUID, tuple[int, int]] = {}  # the last version that both have, the sum up to it
@@ -201,10 +204,10 @@ def _compare(store: EventStore, file: BinaryIO) -> dict[UUID, int]:
             present[line.intent_id] = head.version
         if line.version <= present.get(line.intent_id, 0):
             _, total = sums.get(line.intent_id, (0, 0))
-            sums[line.intent_id] = line.version, total + _digest(line.version, line.event)
+            sums[line.intent_id] = line.version, total + digest_of(line.version, line.event)
     for intent_id, (last, total) in sums.items():
         ours = sum(
-            _digest(recorded.version, recorded.event)
+            digest_of(recorded.version, recorded.event)
             for recorded in store.history(intent_id)
             if recorded.version <= last
         )
@@ -216,7 +219,8 @@ def _compare(store: EventStore, file: BinaryIO) -> dict[UUID, int]:
     return present
 
 
-def _digest(version: int, event: Event) -> int:
+def digest_of(version: int, event: Event) -> int:
+    """Return a number for an event at its place: the sum over a history stands for the history."""
     return int.from_bytes(blake3(b"%d " % version + _encode_event(event)).digest())
 
 

@@ -5,7 +5,9 @@ A file of `LEDGER/quarantine/` is written once and never changed; docs/format.md
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,17 +21,19 @@ FORMAT_NAME = "bootledger-quarantine"
 FORMAT = 1
 
 
-class Quarantined(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Quarantined:
     """One intent's history that was not imported: why, and its records as they were found.
 
     `intent` is the id as it is written, or in its canonical form; `lines` are the numbers of the
-    records' lines in the file that they come from.
+    records' lines in the file that they come from. `records` reads the records again each time that
+    it is called: nobody holds all of them.
     """
 
     intent: str
     reason: str
-    lines: list[int]
-    records: list[bytes]
+    lines: array[int]
+    records: Callable[[], Iterator[bytes]]
 
 
 Quarantine: TypeAlias = Callable[[Quarantined], None]
@@ -53,12 +57,21 @@ class QuarantineFolder:
 
     def __call__(self, kept: Quarantined) -> None:
         """Write one history. Durable when this returns; does nothing if it is there already."""
-        header = _Header(FORMAT_NAME, FORMAT, _plain(kept.intent), _plain(kept.reason), kept.lines)
-        data = b"\n".join((msgspec.json.encode(header), *kept.records, b""))
-        path = self.path / f"{blake3(data).hexdigest()[:32]}.jsonl"
+        digest = blake3()
+        for piece in _pieces(kept):
+            digest.update(piece)
+        path = self.path / f"{digest.hexdigest()[:32]}.jsonl"
         if not path.exists():
             self._files.make_directory(self.path)
-            self._files.replace(path, data, name="quarantine")
+            self._files.replace_from(path, _pieces(kept), name="quarantine")
+
+
+def _pieces(kept: Quarantined) -> Iterator[bytes]:
+    intent, reason = _plain(kept.intent), _plain(kept.reason)
+    header = _Header(FORMAT_NAME, FORMAT, intent, reason, kept.lines.tolist())
+    yield msgspec.json.encode(header) + b"\n"
+    for record in kept.records():
+        yield record + b"\n"
 
 
 def _plain(text: str) -> str:

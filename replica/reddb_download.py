@@ -134,7 +134,7 @@ class Download:
         self._agreed = True
 
     def _look_what_is_missing(self) -> None:
-        self._missing = {chunk.ordinal: chunk for chunk in self._spool.missing()}
+        self._missing = {chunk.ordinal: chunk for chunk in self._spool.missing(self._pause)}
 
 
 def available_manifest(answer: BaseBackupChunk) -> bytes:

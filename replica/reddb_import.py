@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import BinaryIO
 from uuid import UUID
 
@@ -15,8 +17,9 @@ import msgspec
 
 from bootledger.errors import IntentConflict, InvalidValue, Refused
 from bootledger.projections.heads import encode_head
+from bootledger.replica.exchange import digest_of
 from bootledger.replica.quarantine import Quarantine, Quarantined
-from bootledger.replica.reddb_history import Step, steps_of
+from bootledger.replica.reddb_history import steps_of
 from bootledger.replica.reddb_intent_log import (
     Damage,
     Foreign,
@@ -25,8 +28,7 @@ from bootledger.replica.reddb_intent_log import (
     read_line,
     read_log,
 )
-from bootledger.statemachine.events import Event
-from bootledger.statemachine.progress import Progress
+from bootledger.store.codec import encode_event
 from bootledger.store.port import Append, EventStore
 
 BATCH_EVENTS = 1000
@@ -69,20 +71,25 @@ def import_log(store: EventStore, file: BinaryIO, quarantine: Quarantine) -> Imp
     intent that no events can say, that the table refuses or that has other events here is given to
     `quarantine` with the reason. The same import again changes nothing.
 
+    Each intent is judged as a whole first, then read again to be appended: no more than
+    `BATCH_EVENTS` of its records are held at once. What grows with the log is where its records
+    lie, 24 bytes for each, and what is told of each intent. `file` must not change meanwhile.
+
     Raises what the store raises; then the same import goes on from there.
     """
     told = Imported()
     for intent, places in _intents(file, told).items():
         told.intents += 1
         try:
-            steps = list(steps_of(_records(file, places)))
-            told.appended += _append(store, intent, steps, told)
+            judged = _judge(store, intent, file, places)
         except Refused as refusal:
             reason = str(refusal)
             quarantine(_whole(file, intent, places, reason))
             told.quarantined.append((str(intent), reason))
         else:
-            _take_notes(told, intent, steps)
+            _take_notes(told, judged)
+            told.present += judged.present
+            told.appended += _append(store, judged, file, places)
     return told
 
 
@@ -126,44 +133,66 @@ def _raw(file: BinaryIO, places: array[int]) -> Iterator[tuple[Place, bytes]]:
 
 
 def _whole(file: BinaryIO, intent: UUID | str, places: array[int], reason: str) -> Quarantined:
-    records = list(_raw(file, places))
-    return Quarantined(
-        str(intent), reason, [place.line for place, _ in records], [raw for _, raw in records]
-    )
+    return Quarantined(str(intent), reason, places[::3], lambda: (r for _, r in _raw(file, places)))
 
 
-def _append(store: EventStore, intent: UUID | str, steps: list[Step], told: Imported) -> int:
-    """Append what the ledger does not have of an intent, and return how much that is.
+@dataclass
+class _Judged:
+    """An intent that can be imported: how many of its events the ledger has, and what to tell."""
 
-    Raises `Refused` if the intent has no UUID, or has other events in the ledger.
+    intent: UUID
+    present: int = 0
+    noted: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def _judge(store: EventStore, intent: UUID | str, file: BinaryIO, places: array[int]) -> _Judged:
+    """Read an intent to its end, and keep nothing of it but what is to be told.
+
+    Raises `Refused` if it has no UUID, if events cannot say it, or if it has other ones in the
+    ledger. Both sides are compared by the sum of their digests, as `exchange` does.
     """
     if not isinstance(intent, UUID):
         raise InvalidValue(f"its id is no UUID: {intent!r:.80}")
-    appends = [
-        Append(intent, number, event, encode_head(after))
-        for number, (event, after) in enumerate(_said(steps))
-    ]
-    present = 0
-    if store.head(intent) is not None:
-        here = [recorded.event for recorded in store.history(intent)][::-1]
-        present = min(len(here), len(appends))
-        if here[:present] != [item.event for item in appends[:present]]:
-            raise IntentConflict("the ledger has other events of this intent")
-        told.present += present
-    for start in range(present, len(appends), BATCH_EVENTS):
-        store.append(appends[start : start + BATCH_EVENTS])
-    return len(appends) - present
-
-
-def _take_notes(told: Imported, intent: UUID | str, steps: list[Step]) -> None:
-    for step in steps:
-        if step.note:
-            told.noted += 1
-            if told.noted <= MOST_DETAILS:
-                told.notes.append(f"line {step.line}, intent {intent}: {step.note}")
-
-
-def _said(steps: list[Step]) -> Iterator[tuple[Event, Progress]]:
-    for step in steps:
+    head = store.head(intent)
+    here = 0 if head is None else head.version
+    judged, total = _Judged(intent), 0
+    for step in steps_of(_records(file, places)):
         if step.event is not None:
-            yield step.event, step.progress
+            encode_event(step.event)  # one that is too large is refused now, and not half way
+            if judged.present < here:
+                judged.present += 1
+                total += digest_of(judged.present, step.event)
+        if step.note:
+            judged.noted += 1
+            if judged.noted <= MOST_DETAILS:
+                judged.notes.append(f"line {step.line}, intent {intent}: {step.note}")
+    if judged.present:
+        ours = sum(
+            digest_of(recorded.version, recorded.event)
+            for recorded in store.history(intent)
+            if recorded.version <= judged.present
+        )
+        if ours != total:
+            raise IntentConflict("the ledger has other events of this intent")
+    return judged
+
+
+def _take_notes(told: Imported, judged: _Judged) -> None:
+    told.noted += judged.noted
+    told.notes += judged.notes[: MOST_DETAILS - len(told.notes)]
+
+
+def _append(store: EventStore, judged: _Judged, file: BinaryIO, places: array[int]) -> int:
+    """Append what the ledger does not have of an intent, batch by batch; return how much it is."""
+    said = (step for step in steps_of(_records(file, places)) if step.event is not None)
+    appends = (
+        Append(judged.intent, number, step.event, encode_head(step.progress))
+        for number, step in enumerate(said)
+        if step.event is not None and number >= judged.present
+    )
+    appended = 0
+    while batch := list(islice(appends, BATCH_EVENTS)):
+        store.append(batch)
+        appended += len(batch)
+    return appended

@@ -136,22 +136,22 @@ class RedDbSource:
     def pin(self, intent_id: str, generation: int, pause: Pause = go_on) -> Pin:
         """Download what is missing of the primary's base backup, and publish it.
 
-        `pause` is called before each request. One base backup serves every intent and generation
-        until it is released. What arrived stays
+        `pause` is called before each request, and before each part and chunk that is read again.
+        One base backup serves every intent and generation until it is released. What arrived stays
         whatever happens, and the next call goes on from there.
 
         Raises what `Download.run` raises, and `InvalidOperation` if the whole is not what RedDB's
         manifest says, or is empty.
         """
         self._give_up_what_is_too_old()
-        manifest = self._published()
+        manifest = self._published(pause)
         if manifest is None:
             answer, self._first_answer = self._first_answer, None
             timeline = self._identity.timeline
             Download(
                 self._ask, self._spool, timeline, pause, self._sleep, after_lsn=self._lost_lsn
             ).run(answer)
-            manifest = self._publish()
+            manifest = self._publish(pause)
         with manifest:
             self._served = _token(manifest)
             self._seen_lsn = manifest.checkpoint_lsn
@@ -175,14 +175,18 @@ class RedDbSource:
         return self._spool.read(offset_bytes, length_bytes)
 
     def release(self, token: str) -> None:
-        """Remove the base backup from the spool if it is there."""
+        """Remove the base backup from the spool if it is there, or what a crash left of it."""
         manifest = self._spool.published()
-        if manifest is None:
-            return
-        with manifest:
-            if _token(manifest) == token:
-                self._spool.remove()
-                self._served = None
+        if manifest is not None:
+            with manifest:
+                is_it = _token(manifest) == token
+        else:
+            # It is the first to go, or never came to be: the origin still tells what this is.
+            known = self._spool.manifest
+            is_it = known is not None and token.startswith(_stem(known))
+        if is_it:
+            self._spool.remove()
+            self._served = None
 
     def _check_served(self, token: str) -> None:
         if self._served is None and (manifest := self._published()) is not None:
@@ -196,18 +200,25 @@ class RedDbSource:
         if known is not None and lost_lsn is not None and known.checkpoint_lsn <= lost_lsn:
             self._spool.ask_anew()
 
-    def _published(self) -> Manifest | None:
+    def _published(self, pause: Pause = go_on) -> Manifest | None:
         """Return what is published, if each of its parts was read in this process and is sound."""
         manifest = self._spool.published()
-        if manifest is not None and self._served is None and self._spool.missing():
-            manifest.close()
-            self._spool.unpublish()
-            return None
-        return manifest
-
-    def _publish(self) -> Manifest:
+        if manifest is None or self._served is not None:
+            return manifest
         try:
-            return self._spool.publish(self._identity.database_id)
+            whole = not self._spool.missing(pause)
+        except BaseException:
+            manifest.close()
+            raise
+        if whole:
+            return manifest
+        manifest.close()
+        self._spool.unpublish()
+        return None
+
+    def _publish(self, pause: Pause) -> Manifest:
+        try:
+            return self._spool.publish(self._identity.database_id, pause)
         except InvalidOperation:
             # Nothing that is here can mend it: the primary may have another one by now.
             self._spool.ask_anew()
@@ -266,7 +277,12 @@ class RedDbSource:
 
 def _token(manifest: Manifest) -> str:
     """Return the name of a base backup: from what it is, so that it is the same in any process."""
-    return f"reddb-{manifest.timeline}-{manifest.checkpoint_lsn}-{manifest.digest[:16]}"
+    return f"{_stem(manifest)}{manifest.digest[:16]}"
+
+
+def _stem(manifest: Manifest | PrimaryReplicaBaseBackupManifest) -> str:
+    """Return what the name of a base backup begins with, which RedDB's manifest tells as well."""
+    return f"reddb-{manifest.timeline}-{manifest.checkpoint_lsn}-"
 
 
 def _not_enough(piece: WalStreamChunk, after_lsn: int) -> str | None:

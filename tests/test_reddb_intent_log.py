@@ -15,6 +15,8 @@ from typer.testing import CliRunner, Result
 from worlds import CrashingFiles, Scenario, every_single
 
 from bootledger.cli.app import app
+from bootledger.files import Files
+from bootledger.replica import reddb_import
 from bootledger.replica.bootstrapper import ReplicaBootstrapper
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.quarantine import Quarantined, QuarantineFolder
@@ -22,6 +24,7 @@ from bootledger.replica.reddb_import import Imported, import_log
 from bootledger.replica.reddb_intent_log import MAX_LINE_BYTES, Damage, Found, Record, read_log
 from bootledger.statemachine.events import Begin, Checkpoint, Complete, Event, SnapshotChunk
 from bootledger.statemachine.labels import REDACTED
+from bootledger.store.codec import MAX_EVENT_BYTES
 from bootledger.store.lmdb import LmdbEventStore
 from bootledger.store.memory import MemoryEventStore
 from bootledger.store.port import EventStore
@@ -377,6 +380,49 @@ def test_an_intent_that_went_on_elsewhere_is_quarantined() -> None:
         assert kept.reason == "the ledger has other events of this intent"
         assert (report.appended, store.last_position()) == (0, 4)
         assert brought(log_of(record(), checkpoint(5)), store)[0].present == 2
+
+
+@pytest.mark.parametrize("ending", ["imported", "present", "quarantined"])
+def test_memory_does_not_grow_with_the_records_of_an_intent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """Whatever becomes of it, an intent without end is never held as a whole."""
+    monkeypatch.setattr(reddb_import, "BATCH_EVENTS", 100)
+    count = 4_000
+    log = tmp_path / "intent.log"
+    lsns = range(1, count)
+    with log.open("wb") as file:
+        file.write(line(record()))
+        file.writelines(line(checkpoint(lsn, lsn)) for lsn in lsns)
+    with closing(LmdbEventStore.open(tmp_path / "ledger")) as store, log.open("rb") as file:
+        quarantine = QuarantineFolder(tmp_path / "ledger", Files())
+        if ending == "present":
+            import_log(store, file, quarantine)
+        if ending == "quarantined":
+            with log.open("ab") as more:
+                more.write(line(checkpoint(-1)))
+        tracemalloc.start()
+        try:
+            told = import_log(store, file, quarantine)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    sums = {"imported": told.appended, "present": told.present, "quarantined": told.records - 1}
+    assert sums[ending] == count
+    assert len(told.quarantined) == (ending == "quarantined")
+    assert peak_bytes < 250 * count
+
+
+def test_an_event_beyond_the_record_limit_is_found_before_anything_is_appended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The intent is quarantined whole, however many batches come before the event."""
+    monkeypatch.setattr(reddb_import, "BATCH_EVENTS", 1)
+    store = MemoryEventStore()
+    large = transfer("x" * (MAX_EVENT_BYTES + 1), 5)
+    report, (kept,) = brought(log_of(record(), checkpoint(2), large), store)
+    assert (report.appended, store.last_position()) == (0, 0)
+    assert len(kept.lines) == 3
 
 
 def test_an_import_goes_on_after_a_death_at_any_point(tmp_path: Path) -> None:

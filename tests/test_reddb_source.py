@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import processes
 import pytest
 from replicas import NODE, assert_equal, make_primary, quiet, write_more
-from worlds import CrashingFiles, Scenario, every_single, fresh_place
+from worlds import CrashingFiles, Scenario, every_pair, every_single, fresh_place
 
 from bootledger.basebackup.reddb_errors import InvalidOperation
 from bootledger.basebackup.reddb_layout import basebackup_chunk_relative_path
@@ -341,6 +342,109 @@ def test_releasing_empties_the_spool(tmp_path: Path) -> None:
         with pytest.raises(SnapshotLost):
             source.read_chunk(pin.token, 0, 3)
     assert [path.name for path in (tmp_path / "spool").iterdir()] == ["lock"]
+
+
+def left_in(spool: Path) -> list[Path]:
+    """The files of a spool, without its lock."""
+    return [path for path in spool.rglob("*") if path.is_file() and path.name != "lock"]
+
+
+@pytest.mark.parametrize("explore", [every_single, every_pair])
+def test_a_crash_while_releasing_leaves_nothing_behind(
+    explore: Callable[..., set[str]],
+) -> None:
+    """Whenever it dies: what is published is whole, and the next release empties the spool."""
+    primary = primary_of(DATA, chunk_bytes=16)
+    with fresh_place() as scratch, open_source(primary, scratch / "spool") as source:
+        token = source.pin("intent", 1).token
+
+    def prepare(place: Path) -> None:
+        with open_source(primary, place / "spool") as source:
+            source.pin("intent", 1)
+
+    def release(files: CrashingFiles, place: Path) -> None:
+        with open_source(primary, place / "spool", files=files) as source:
+            source.release(token)
+
+    def published_means_whole(place: Path) -> None:
+        with closing(Spool.open(place / "spool", Files())) as spool:
+            if (published := spool.published()) is not None:
+                published.close()
+                assert spool.missing() == []
+
+    def check(place: Path) -> None:
+        assert left_in(place / "spool") == []
+
+    explore(Scenario(release, prepare, published_means_whole, check), at_least=5)
+
+
+def test_releasing_what_is_gone_leaves_another_download_alone(tmp_path: Path) -> None:
+    """What is half there has no token yet; the one of an older base backup is not its."""
+    with open_source(primary_of(DATA), tmp_path / "spool") as source:
+        old = source.pin("intent", 1).token
+        source.release(old)
+    newer = primary_of(DATA[::-1], lsn=51)
+    newer.change = lambda number, answer: replace(answer, basebackup_available=number < 3)
+    with open_source(newer, tmp_path / "spool") as source:
+        with pytest.raises(SourceUnavailable):
+            source.pin("intent", 2)
+        source.release(old)
+    assert len(list((tmp_path / "spool" / "parts").rglob("*.redchunk"))) == 3
+
+
+def test_a_manifest_that_lost_its_origin_is_not_that_of_the_next_base_backup(
+    tmp_path: Path,
+) -> None:
+    """Whoever removes a damaged origin leaves our manifest there: it vouches for nothing else."""
+    with open_source(primary_of(DATA), tmp_path / "spool") as source:
+        source.pin("intent", 1)
+    (tmp_path / "spool" / "origin").unlink()
+    newer = primary_of(DATA[::-1], lsn=51)
+    with closing(Spool.open(tmp_path / "spool", Files())) as spool:
+        spool.adopt(newer.manifest.encode(), None)
+        assert spool.published() is None
+
+
+class Stopped(Exception):
+    """Somebody asked for a pause."""
+
+
+def test_a_pause_is_asked_for_at_every_part_that_is_read_again(tmp_path: Path) -> None:
+    """While the spool is looked through and described; a stop in between costs nothing."""
+    primary = primary_of(DATA)
+    with open_source(primary, tmp_path / "spool") as source:
+        pin = source.pin("intent", 1)
+    parts, asked = len(primary.manifest.chunks), len(primary.requests)
+    pauses: list[int] = []
+
+    def pause(last: int) -> None:
+        pauses.append(len(primary.requests))
+        if len(pauses) == last:
+            raise Stopped
+
+    for last in (1, parts, parts + 1, parts + 2):  # checked as published, then as staged, described
+        if last > parts:
+            (tmp_path / "spool" / "manifest").unlink(missing_ok=True)
+        pauses.clear()
+        with open_source(primary, tmp_path / "spool") as source:
+            if last <= parts + 1:
+                with pytest.raises(Stopped):
+                    source.pin("intent", 1, partial(pause, last))
+            else:
+                assert source.pin("intent", 1, partial(pause, last)) == pin
+        assert len(pauses) == min(last, parts + 1)
+    assert len(primary.requests) == asked
+
+
+def test_no_part_is_read_through_a_link_out_of_the_spool(tmp_path: Path) -> None:
+    """Not even by the reader of what was published and checked before."""
+    with open_source(primary_of(DATA), tmp_path / "spool") as source:
+        pin = source.pin("intent", 1)
+        part = min((tmp_path / "spool" / "parts").rglob("*.redchunk"))
+        part.rename(tmp_path / "elsewhere")
+        part.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(InvalidOperation, match="leads out"):
+            source.read_chunk(pin.token, 0, 8)
 
 
 # --- the log ------------------------------------------------------------------------------------
