@@ -693,3 +693,21 @@ def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:
     """Nothing there is not a damage, and nothing appears."""
     assert command("verify", tmp_path / "nothing").exit_code == ExitCode.REFUSED
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_counts_what_it_wrote(
+    ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events that another process appends before the first line is read are in it, and counted."""
+    real = Files.replace_from
+
+    def late(self: Files, path: Path, pieces: Iterator[bytes], *, name: str) -> None:
+        store = LmdbEventStore.open(ledger)
+        ledgers.append(store, ledgers.interleaved(3, first=1000))
+        store.close()
+        real(self, path, pieces, name=name)
+
+    monkeypatch.setattr(Files, "replace_from", late)
+    out = tmp_path / "events"
+    told = json.loads(command("export", ledger, "-o", out, "--json").stdout)
+    assert told["events"] == len(out.read_bytes().splitlines()) - 2 > LAST
