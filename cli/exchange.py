@@ -31,6 +31,19 @@ class Origin(enum.StrEnum):
     REDDB = "reddb"
 
 
+class Counted:
+    """The same lines, once, and how many of them were taken."""
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self.count = 0
+        self._lines = lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        for line in self._lines:
+            self.count += 1
+            yield line
+
+
 @app.command("export", rich_help_panel=KEEPING)
 def export_events(
     path: LedgerPath,
@@ -53,8 +66,9 @@ def export_events(
                 sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
             return
-        events = log.store.last_position()
-        Files().replace_from(output, lines, name="export")
+        written = Counted(lines)
+        Files().replace_from(output, written, name="export")
+    events = written.count - 2  # without header and trailer
     if json:
         write_json({"events": events, "output": str(output)})
     else:

@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
+import msgspec
 import typer
 from rich.table import Column, Table
 from rich.text import Text
 
 from bootledger.cli.base import DECIDING, LOOKING, Json, LedgerPath, app, open_ledger
 from bootledger.cli.errors import told_to_people
+from bootledger.cli.moments import At, Moment, moment
 from bootledger.cli.tables import console, in_or_ago
 from bootledger.cli.watching import write_json
+from bootledger.errors import InvalidValue
 from bootledger.projections import explain as explaining
+from bootledger.projections.as_of import as_of, progress_as_of
+from bootledger.projections.resume import decide
+from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.operator import Operator, Ruling
 from bootledger.replica.readers import IDENTITY_NAME
 from bootledger.statemachine.progress import known
@@ -113,22 +119,34 @@ def discard(
 
 
 @app.command(rich_help_panel=LOOKING)
-def explain(path: LedgerPath, intent: Intent, *, json: Json = False) -> None:
+def explain(path: LedgerPath, intent: Intent, *, at: At = None, json: Json = False) -> None:
     """Say of INTENT what is true, why it did or did not resume, and what happens next."""
+    then = None
     with told_to_people(), open_ledger(path) as log:
         intent_id = log.find(intent)
-        progress = log.progress_of(intent_id)
-        node_id = known(progress.begin, "how it began").node_id
-        found = explaining.explain(
-            intent_id,
-            progress,
-            log.decide(node_id),
-            running=log.store.claimed(intent_id),
-        )
+        if at:
+            then = moment(log.store, at)
+            found = _explained_then(log, intent_id, then)
+        else:
+            progress = log.progress_of(intent_id)
+            decision = log.decide(known(progress.begin, "how it began").node_id)
+            running = log.store.claimed(intent_id)
+            found = explaining.explain(intent_id, progress, decision, running=running)
     if json:
         write_json(found)
     else:
-        console().print(_table(found, path))
+        console().print(*(() if then is None else (str(then),)), _table(found, path))
+
+
+def _explained_then(log: IntentLog, intent_id: UUID, then: Moment) -> explaining.Explanation:
+    """Explain what was true then; no verb changes the past."""
+    progress = progress_as_of(log.store, intent_id, then.position)
+    if progress is None:
+        raise InvalidValue(f"intent {intent_id} had not begun {then}")
+    node_id = known(progress.begin, "how it began").node_id
+    past = [i for i in as_of(log.store, then.position).unfinished if i.node_id == node_id]
+    found = explaining.explain(intent_id, progress, decide(node_id, past), running=None)
+    return msgspec.structs.replace(found, verbs=())
 
 
 def _rule(

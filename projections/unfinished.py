@@ -39,8 +39,7 @@ class UnfinishedIntent(msgspec.Struct, frozen=True):
 def list_unfinished(store: EventStore, node_id: str | None = None) -> list[UnfinishedIntent]:
     """Return all unfinished intents, or those of one node, by intent id. Reads no history.
 
-    Raises `Corrupted` if a
-    head cannot be read: unreadable is never "none".
+    Raises `Corrupted` if a head cannot be read: unreadable is never "none".
     """
     return [
         UnfinishedIntent(

@@ -221,8 +221,9 @@ class LmdbEventStore:
     def check_file(path: Path, *, files: Files = _FILES, wait_s: float = DEFAULT_WAIT_S) -> None:
         """Check the structure of the file: the first layer of a verification, before any opening.
 
-        Writers wait meanwhile. Raises `CorruptRecord` for the first thing that is wrong,
-        `StoreBusy` if another process writes for longer than `wait_s`.
+        Writers wait for a moment. Raises `CorruptRecord` for the first thing that is wrong,
+        `StoreBusy` if another process writes for longer than `wait_s`, `OutOfSpace` if there is no
+        room for the copy that is checked.
         """
         check_environment(path, files, wait_s=wait_s)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
@@ -28,6 +29,9 @@ from bootledger.watch import Watch
 BATCH = 1000
 """Most records that one transaction looks at."""
 
+BLOCKS = 16
+"""Most blocks of the archive that one transaction looks at."""
+
 Ends = dict[bytes, tuple[int, int]]
 """Version and position of the last event of each intent that has not ended, by intent id."""
 
@@ -37,6 +41,12 @@ class RecordCounts(NamedTuple):
 
     events: int
     archived: int
+    intents: int
+
+
+class _Sizes(NamedTuple):
+    events: int
+    in_log: int
     intents: int
 
 
@@ -51,7 +61,7 @@ def check_records(env: Environment, watch: Watch) -> RecordCounts:
         env.read(partial(_check_frames, first=first, last=position, ends=ends, cache=cache))
         env.read(lambda _txn, _db: keep_residency_low(data))
         watch(position, last)
-    counts = env.read(_count)
+    counts = _count(env, data)
     for table, check in _SEALED.items():
         key: bytes | None = b""
         while key is not None:
@@ -60,26 +70,59 @@ def check_records(env: Environment, watch: Watch) -> RecordCounts:
     return counts
 
 
-def _count(txn: Transaction, db: Databases) -> RecordCounts:
-    """Count, and with that find what is in log and archive both: nothing is missing any more."""
-    events, in_log = tables.last_position(txn, db), txn.stat(db["log"])["entries"]
-    archived = 0
-    with txn.cursor(db["archive"]) as cursor:
-        for key, record in cursor:
-            runs = decode_ranges(key, record)
-            archived += sum(run.last - run.first + 1 for run in runs)
-            if runs[-1].last >= events:
-                raise CorruptRecord(
-                    f"position {runs[-1].last} is in the archive, the log ends at {events}",
-                    position=runs[-1].last,
-                )
-    if in_log + archived > events:
-        position = _first_in_both(txn, db)
+def _count(env: Environment, data: Path) -> RecordCounts:
+    """Count, and with that find what is in log and archive both: nothing is missing any more.
+
+    The archive is walked in batches, and only what is counted in one transaction can be compared:
+    so the walk is repeated from its beginning if a compaction came in between.
+    """
+    while True:
+        begun, archived = env.read(_sizes), 0
+        following: bytes | None = b""
+        while following is not None:
+            found, following = env.read(partial(_count_archived, after=following))
+            archived += found
+            env.read(lambda _txn, _db: keep_residency_low(data))
+        ended = env.read(_sizes)
+        # Events only ever move from log to archive: as many moved as are missing from the log.
+        if ended.events - ended.in_log == begun.events - begun.in_log:
+            break
+    if ended.in_log + archived > ended.events:
+        position = env.read(_first_in_both)
         raise CorruptRecord(
             f"position {position} of the ledger is in the log and in the archive",
             position=position,
         )
-    return RecordCounts(events, archived, txn.stat(db["heads"])["entries"])
+    return RecordCounts(ended.events, archived, ended.intents)
+
+
+def _sizes(txn: Transaction, db: Databases) -> _Sizes:
+    return _Sizes(
+        tables.last_position(txn, db),
+        txn.stat(db["log"])["entries"],
+        txn.stat(db["heads"])["entries"],
+    )
+
+
+def _count_archived(txn: Transaction, db: Databases, after: bytes) -> tuple[int, bytes | None]:
+    """Count the events of up to `BLOCKS` blocks after a key; return the last key, None at the end.
+
+    No key of ours is empty.
+    """
+    last, archived = tables.last_position(txn, db), 0
+    with txn.cursor(db["archive"]) as cursor:
+        if not (cursor.set_range(after + b"\0") if after else cursor.first()):
+            return 0, None
+        key = after
+        for key, record in islice(cursor, BLOCKS):
+            runs = decode_ranges(key, record)
+            archived += sum(run.last - run.first + 1 for run in runs)
+            if runs[-1].last >= last:
+                raise CorruptRecord(
+                    f"position {runs[-1].last} is in the archive, the log ends at {last}",
+                    position=runs[-1].last,
+                )
+        return archived, key
 
 
 def _first_in_both(txn: Transaction, db: Databases) -> int:

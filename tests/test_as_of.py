@@ -292,5 +292,15 @@ def test_the_commands_answer_for_the_past(tmp_path: Path) -> None:
     nobody = json.loads(command("resume-point", path, "--node", "nobody", "--json").stdout)
     assert (nobody["resumes"], nobody["why"]) == (False, "nothing unfinished")
 
+    explained = json.loads(command("explain", path, str(A), "--at", 3, "--json").stdout)
+    assert (explained["state"], explained["running"]) == ("transferring", None)
+    assert (explained["staged_bytes"], explained["verbs"]) == (100, [])
+    assert "nobody can tell" in explained["what"]
+    assert "the next start resumes it" in explained["why"]
+    assert "as of position 3" in command("explain", path, str(A), "--at", 3).stdout
+    assert json.loads(command("explain", path, str(A), "--json").stdout)["state"] == "completed"
+    early = command("explain", path, str(B), "--at", 3)
+    assert (early.exit_code, "had not begun" in early.stderr) == (ExitCode.REFUSED, True)
+
     refused = command("status", path, "--at", 99)
     assert (refused.exit_code, "it ends at" in refused.stderr) == (ExitCode.REFUSED, True)

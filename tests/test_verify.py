@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -16,20 +18,23 @@ import processes
 import pytest
 import sample_events as sample
 from click.testing import Result
+from lmdb.verify import verify
 from typer.testing import CliRunner
 from worlds import fresh_place
 
+from bootledger import environment_check
 from bootledger.cli.app import app
 from bootledger.cli.errors import ExitCode
 from bootledger.cli.verify import FILE, HISTORY, RECORDS, Finding, Layer, check_ledger, meaning
 from bootledger.environment import Databases, Transaction, close_all
-from bootledger.errors import Corrupted, CorruptRecord, StoreBusy
+from bootledger.errors import Corrupted, CorruptRecord, OutOfSpace, StoreBusy
 from bootledger.files import Files
 from bootledger.projections.heads import encode_head
 from bootledger.projections.latest import LatestIntents
 from bootledger.projections.runner import catch_up
 from bootledger.projections.verification import check_history
 from bootledger.sealing import seal
+from bootledger.shared_environment import write_lock
 from bootledger.statemachine.events import Event
 from bootledger.statemachine.fold import fold
 from bootledger.store import archive, records
@@ -206,6 +211,76 @@ with Files().lock(Path(sys.argv[1]) / "write.lock").acquire():
     finally:
         processes.kill(child)
     LmdbEventStore.check_file(ledger, wait_s=0.1)
+
+
+def test_no_writer_waits_for_the_walk_through_the_pages(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is walked is a copy: a writer without any patience appends in the middle of the walk."""
+    store = LmdbEventStore.open(ledger)
+    walked: list[str] = []
+
+    def walk(path: str) -> list[str]:
+        with write_lock(ledger, Files(), wait_s=0):
+            pass
+        ledgers.append(store, ledgers.interleaved(3, first=1000))
+        walked.append(path)
+        return verify(path)
+
+    monkeypatch.setattr(environment_check, "_problems_of", walk)
+    before = store.last_position()
+    LmdbEventStore.check_file(ledger, wait_s=0)
+    assert walked
+    assert store.last_position() > before
+    store.close()
+
+
+def test_nothing_is_left_of_the_copy(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It never has a name: not in the middle of the walk, not after a walk that raised."""
+    monkeypatch.setattr(tempfile, "tempdir", str(ledger))
+    before = set(ledger.iterdir()) | {ledger / "write.lock"}
+
+    def walk(path: str) -> list[str]:
+        assert Path(path).read_bytes() == (ledger / "data.mdb").read_bytes()
+        assert set(ledger.iterdir()) == before
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environment_check, "_problems_of", walk)
+    with pytest.raises(KeyboardInterrupt):
+        LmdbEventStore.check_file(ledger)
+    assert set(ledger.iterdir()) == before
+
+
+def test_what_is_written_while_it_is_copied_is_in_the_copy(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy is the file at the moment of the lock, whatever changed after the first pass."""
+    store = LmdbEventStore.open(ledger)
+
+    @contextlib.contextmanager
+    def lock_after_a_write(path: Path, files: Files, wait_s: float) -> Iterator[None]:
+        ledgers.append(store, ledgers.interleaved(50, first=1000))
+        with write_lock(path, files, wait_s):
+            yield
+
+    def walk(path: str) -> list[str]:
+        assert Path(path).read_bytes() == (ledger / "data.mdb").read_bytes()
+        return verify(path)
+
+    monkeypatch.setattr(environment_check, "write_lock", lock_after_a_write)
+    monkeypatch.setattr(environment_check, "_problems_of", walk)
+    LmdbEventStore.check_file(ledger)
+    store.close()
+
+
+def test_a_copy_without_room_is_refused_in_words(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither beside the file nor in the temporary directory: both are named, and what to do."""
+    monkeypatch.setattr(environment_check, "SPARE_BYTES", 2**62)
+    with pytest.raises(OutOfSpace, match=f"{ledger} nor {tempfile.gettempdir()}") as refused:
+        LmdbEventStore.check_file(ledger)
+    assert "TMPDIR" in str(refused.value.hint)
 
 
 # --- Layer 2: the records -----------------------------------------------------------------------
@@ -618,3 +693,21 @@ def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:
     """Nothing there is not a damage, and nothing appears."""
     assert command("verify", tmp_path / "nothing").exit_code == ExitCode.REFUSED
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_counts_what_it_wrote(
+    ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events that another process appends before the first line is read are in it, and counted."""
+    real = Files.replace_from
+
+    def late(self: Files, path: Path, pieces: Iterator[bytes], *, name: str) -> None:
+        store = LmdbEventStore.open(ledger)
+        ledgers.append(store, ledgers.interleaved(3, first=1000))
+        store.close()
+        real(self, path, pieces, name=name)
+
+    monkeypatch.setattr(Files, "replace_from", late)
+    out = tmp_path / "events"
+    told = json.loads(command("export", ledger, "-o", out, "--json").stdout)
+    assert told["events"] == len(out.read_bytes().splitlines()) - 2 > LAST
