@@ -2,9 +2,9 @@
 
 The policy is the seed's: a node resumes only its own intents; if several unfinished intents of it
 have progress, none is resumed, and a person decides. While one of them is held, none is resumed
-either. Two things are mended. An intent that never got as far as any progress does not stand in the
-way: the next begin supersedes it, and a replication takes it up if there is no other. And the answer
-"no" always comes with its reason.
+either. Two things are mended. An intent that never got as far as any progress does not stand in
+the way: the next begin supersedes it, and a replication takes it up if there is no other. And the
+answer "no" always comes with its reason.
 """
 
 from __future__ import annotations
