@@ -122,20 +122,25 @@ def _show(outcome: Outcome, screen: Console, *, json: bool) -> None:
 @app.command(rich_help_panel=LOOKING)
 def status(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
     """Show where every node of a ledger stands, or stood."""
-    running: set[UUID] | None = None
+    owners: dict[UUID, str] | None = None
     with told_to_people(), open_ledger(path) as log:
         then = moment(log.store, at) if at is not None else None
         if then:
             latest = as_of(log.store, then.position).latest.by_intent()
         else:
             latest = catch_up(log.store, LatestIntents()).by_intent()
-            running = {intent.intent_id for intent in log.list_unfinished() if intent.running}
+            claimants = {
+                intent_id: log.store.claimant(intent_id)
+                for intent_id, progress in latest.items()
+                if progress.unfinished
+            }
+            owners = {intent_id: words for intent_id, words in claimants.items() if words}
     if json:
         return write_json(
             [
                 {
                     "intent_id": intent_id,
-                    "running": None if running is None else intent_id in running,
+                    "running": None if owners is None else intent_id in owners,
                     "progress": progress,
                 }
                 for intent_id, progress in latest.items()
@@ -145,7 +150,7 @@ def status(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
         console().print(f"{then}; who was alive is not recorded")
     screen = console()
     at_ms = then.recorded_at_ms if then else None
-    screen.print(status_of(latest, running or (), width=screen.width, at_ms=at_ms))
+    screen.print(status_of(latest, owners or {}, width=screen.width, at_ms=at_ms))
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from rich.console import Console, Group
@@ -32,7 +32,7 @@ def console() -> Console:
 
 def status_of(
     latest: Mapping[UUID, Progress],
-    running: Collection[UUID],
+    owners: Mapping[UUID, str],
     *,
     width: int,
     at_ms: int | None = None,
@@ -51,7 +51,7 @@ def status_of(
             _lsn(progress.applied_lsn),
             str(progress.epoch),
             age(progress.recorded_at_ms, at_ms),
-            str(progress.holder) if intent_id in running else "",
+            owners.get(intent_id, ""),
             str(intent_id),
         )
         for intent_id, progress in latest.items()

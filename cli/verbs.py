@@ -24,9 +24,10 @@ from bootledger.projections import explain as explaining
 from bootledger.projections.as_of import as_of, progress_as_of
 from bootledger.projections.resume import decide
 from bootledger.replica.intent_log import IntentLog
-from bootledger.replica.operator import Operator, Ruling
+from bootledger.replica.operator import Operator
 from bootledger.replica.readers import IDENTITY_NAME
-from bootledger.statemachine.progress import known
+from bootledger.replica.ruling import Ruling
+from bootledger.statemachine.progress import FINAL, known
 
 Intent = Annotated[str, typer.Argument(help="The intent's id, or an unambiguous beginning.")]
 Actor = Annotated[str, typer.Option(help="Who decides. [default: USER@HOST]", show_default=False)]
@@ -124,14 +125,16 @@ def explain(path: LedgerPath, intent: Intent, *, at: At = None, json: Json = Fal
     then = None
     with told_to_people(), open_ledger(path) as log:
         intent_id = log.find(intent)
-        if at:
+        if at is not None:
             then = moment(log.store, at)
             found = _explained_then(log, intent_id, then)
         else:
             progress = log.progress_of(intent_id)
             decision = log.decide(known(progress.begin, "how it began").node_id)
-            running = log.store.claimed(intent_id)
-            found = explaining.explain(intent_id, progress, decision, running=running)
+            owner = log.store.claimant(intent_id)
+            found = explaining.explain(intent_id, progress, decision, running=owner is not None)
+            if owner is not None:  # who adopted it is not who works on it
+                found = msgspec.structs.replace(found, holder=owner)
     if json:
         write_json(found)
     else:
@@ -181,7 +184,7 @@ def _table(found: explaining.Explanation, path: Path) -> Table:
         ("what", found.what),
         ("on disk", found.on_disk),
         ("LSN", "" if found.applied_lsn is None else str(found.applied_lsn)),
-        ("holder", found.holder),
+        ("holder", "" if found.state in FINAL else found.holder),
         ("why", found.why),
         ("next", found.next),
         ("try again", in_or_ago(found.retry_at_ms)),

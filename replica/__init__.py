@@ -6,7 +6,8 @@
 - `target`: the directory of a replica, its generations and the one that is in service; `identity`
   is whose it is, `readers` how it is read while it is replaced
 - `intent_log`, `bootstrapper`: bootstraps as intents, begun, found and taken up
-- `operator`: what a person may decide about an intent; `whereabouts` is where its target is
+- `operator`: what a person may decide about an intent; `ruling` is what it came to, `whereabouts`
+  where its target is
 - `owner`, `handle`: one owner's hold on one intent; `endings` is how it pauses or ends
 - `compaction`: finished intents of a ledger into its archive
 - `exchange`: a ledger's events as lines of JSON, and back

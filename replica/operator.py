@@ -22,6 +22,7 @@ from bootledger.errors import (
     GuardRefused,
     IntentConflict,
     NodeBusy,
+    TargetBusy,
     Unavailable,
 )
 from bootledger.files import Files
@@ -30,6 +31,7 @@ from bootledger.projections.heads import encode_head
 from bootledger.projections.unfinished import UnfinishedIntent
 from bootledger.replica.endings import aborted_already, ending, shortened
 from bootledger.replica.intent_log import IntentLog
+from bootledger.replica.ruling import Ruling
 from bootledger.replica.target import Target
 from bootledger.replica.whereabouts import find_target
 from bootledger.statemachine.events import Abort, Event, Resume, Suspend
@@ -40,25 +42,6 @@ from bootledger.store.port import Append, NodeExpectation
 DEFAULT_WAIT_S = 15.0
 """How long `discard` waits for a live owner to find out and let go of the target."""
 _TRIES = 10
-
-
-@dataclass(frozen=True)
-class Ruling:
-    """What a verb came to.
-
-    `words` say what is true of the intent now, `written` whether that took an event. `superseded`
-    are the siblings that `adopt` ended. `removed` are the generations that `discard` deleted,
-    `left` those that it could not, because a reader holds them. `owner` is the live process that
-    has yet to find out, None if there is none.
-    """
-
-    intent_id: UUID
-    words: str
-    written: bool
-    superseded: tuple[UUID, ...] = ()
-    removed: tuple[int, ...] = ()
-    left: tuple[int, ...] = ()
-    owner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -206,13 +189,21 @@ class Operator:
         begin = known(self._log.progress_of(intent_id).begin, "how it began")
         path, identity = find_target(intent_id, begin, target)
         aborted = self.abort(intent_id, reason=reason)
-        with Target.open(
-            path,
-            files or Files(),
-            source_database_id=identity.source_database_id,
-            node_id=identity.node_id,
-            wait_s=wait_s,
-        ) as opened:
+        try:
+            opened = Target.open(
+                path,
+                files or Files(),
+                source_database_id=identity.source_database_id,
+                node_id=identity.node_id,
+                wait_s=wait_s,
+            )
+        except TargetBusy as busy:
+            raise TargetBusy(
+                f"intent {intent_id} is {aborted.words}; what was staged for it is still there: "
+                f"{busy}",
+                hint="it stays aborted: say discard again once that process has stopped",
+            ) from busy
+        with opened:
             removed, left = opened.remove_made_for(intent_id)
         return Ruling(
             intent_id,
@@ -243,7 +234,7 @@ class Operator:
                 wish.words,
                 written=wish.events != (),
                 superseded=tuple(sibling.intent_id for sibling in wish.siblings),
-                owner=str(progress.holder) if self._log.store.claimed(intent_id) else None,
+                owner=self._log.store.claimant(intent_id),
             )
 
     def _append(self, intent_id: UUID, progress: Progress, wish: _Wish) -> None:

@@ -224,13 +224,14 @@ def a_projection_is_saved_against_its_position(store: EventStore) -> None:
 
 def a_claim_keeps_others_out(store: EventStore) -> None:
     """An intent is claimed by one at a time, who is named to the others, until released."""
-    equal(store.claimed(A), False)
+    equal((store.claimed(A), store.claimant(A)), (False, None))
     claim = store.claim(A, "the first owner")
     equal((store.claimed(A), store.claimed(B)), (True, False))
+    equal((store.claimant(A), store.claimant(B)), ("the first owner", None))
     held = raises(LockHeld, lambda: store.claim(A, "the second owner"))
     equal(held.holder, "the first owner")
     claim.release()
-    equal(store.claimed(A), False)
+    equal((store.claimed(A), store.claimant(A)), (False, None))
     second = store.claim(A, "the second owner")
     claim.release()
     equal(store.claimed(A), True)

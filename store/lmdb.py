@@ -263,6 +263,11 @@ class LmdbEventStore:
         """Return whether a live process holds the intent; see the port."""
         return is_locked(claim_path(self._owners, intent_id))
 
+    def claimant(self, intent_id: UUID) -> str | None:
+        """Return the words of the live process that holds the intent; see the port."""
+        words = self._files.lock(claim_path(self._owners, intent_id)).holder()
+        return words if self.claimed(intent_id) else None
+
     def leftovers(self) -> Iterator[Finding]:
         """Yield what the dead left in and beside the ledger, and the claims; see the port."""
         yield from claims(self._owners, self._remove_claim)

@@ -172,6 +172,11 @@ class MemoryEventStore:
         with self._lock:
             return intent_id in self._claims
 
+    def claimant(self, intent_id: UUID) -> str | None:
+        """Return who claims the intent; see the port."""
+        with self._lock:
+            return self._claims.get(intent_id)
+
     def leftovers(self) -> Iterator[Finding]:
         """Yield nothing: there are no files; see the port."""
         return iter(())

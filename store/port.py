@@ -201,6 +201,9 @@ class EventStore(Protocol):
     def claimed(self, intent_id: UUID) -> bool:
         """Return whether a live process holds the intent."""
 
+    def claimant(self, intent_id: UUID) -> str | None:
+        """Return the words of the live process that holds the intent, None if there is none."""
+
     def leftovers(self) -> Iterator[Finding]:
         """Yield what claims and other files lie about, those of the living too, and may be removed.
 

@@ -46,6 +46,7 @@ from bootledger.errors import (
     Refused,
     SourceUnavailable,
     Stopped,
+    TargetBusy,
     TargetChanged,
 )
 from bootledger.files import Files
@@ -56,7 +57,8 @@ from bootledger.replica.database import Database
 from bootledger.replica.identity import read_identity
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.observer import Observer
-from bootledger.replica.operator import Operator, Ruling
+from bootledger.replica.operator import Operator
+from bootledger.replica.ruling import Ruling
 from bootledger.replica.target import LEDGER_NAME, Target
 from bootledger.statemachine.events import Abort, Event, Resume, Suspend
 from bootledger.statemachine.fold import EMPTY, advance
@@ -498,6 +500,29 @@ def test_discarding_deletes_what_was_staged_for_it_and_nothing_else(tmp_path: Pa
         again = by.discard(intent_id, reason="wrong disk")
         assert (again.written, again.removed) == (False, ())
         assert log.progress_of(intent_id).state is State.ABORTED
+
+
+def test_a_discard_that_an_owner_holds_up_says_what_is_done_and_what_is_not(tmp_path: Path) -> None:
+    """The abort counts, nothing is deleted, and the same verb later deletes it."""
+    primary, target = tmp_path / "primary", tmp_path / "replica"
+    make_primary(primary)
+    stop_in_the_copy(primary, target)
+    with IntentLog.open(target / LEDGER_NAME, create=False) as log:
+        by, intent_id = Operator(log, "ann"), only(target)
+        with open_target(target), pytest.raises(TargetBusy, match="aborted by ann: no") as busy:
+            by.discard(intent_id, reason="no", wait_s=0)
+        assert "say discard again" in busy.value.hint
+        assert log.progress_of(intent_id).state is State.ABORTED
+        assert copies(target) == ["gen-0001"]
+        assert by.discard(intent_id, reason="no").removed == (1,)
+
+
+def test_after_an_adoption_the_owner_is_still_the_live_process() -> None:
+    """Who adopted is on record; who is to stop is whoever holds the claim."""
+    log = log_of(it=sample.HALF)
+    log.store.claim(INTENT, "pid 7 on ada")
+    by = Operator(log, "ann")
+    assert [by.adopt(INTENT).owner, by.hold(INTENT, reason="no").owner] == ["pid 7 on ada"] * 2
 
 
 def test_kept_artifacts_survive_the_next_start_until_they_are_discarded(tmp_path: Path) -> None:

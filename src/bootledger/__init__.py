@@ -24,7 +24,8 @@ from bootledger.replica.handle import BootstrapHandle
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.loop import Outcome, Replication
 from bootledger.replica.observer import Observer
-from bootledger.replica.operator import Operator, Ruling
+from bootledger.replica.operator import Operator
+from bootledger.replica.ruling import Ruling
 from bootledger.replica.settings import Settings
 from bootledger.statemachine.progress import Progress, State
 
