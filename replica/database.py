@@ -81,8 +81,8 @@ class Database:
         """Open the database at `path`; `data.mdb` is not changed by it.
 
         `name` is what its points are called, `primary` or `applier`. Raises `InvalidValue` if
-        nothing is there, `CorruptRecord` if it is no database of ours, `UnknownFormat` if a newer
-        version wrote it.
+        nothing is there or something else, `CorruptRecord` if it is damaged, `UnknownFormat` if a
+        newer version wrote it.
         """
         environment = Environment.open(
             path, tables.TABLES, files, name=name, map_size_bytes=map_size_bytes

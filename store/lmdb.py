@@ -91,8 +91,8 @@ class LmdbEventStore:
         by itself from `map_size_bytes`; a write waits `wait_s` seconds for other writers.
 
         Raises `InvalidValue` if there is no ledger and none can be made there, `CorruptRecord` if
-        what is there is no ledger, `UnknownFormat` if a newer version wrote it, `StoreBusy`,
-        `OutOfSpace` or `ReadOnly` as the machine has it.
+        it is damaged, `UnknownFormat` if a newer version wrote it, `StoreBusy`, `OutOfSpace` or
+        `ReadOnly` as the machine has it.
         """
         if create:
             create_environment(path, tables.DATABASES, tables.initialise, files, wait_s=wait_s)

@@ -319,7 +319,7 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
         "\n    txn.put(b'a', b'b')",
         tmp_path / "foreign",
     )
-    with pytest.raises(Corrupted):
+    with pytest.raises(InvalidValue, match="of another kind"):
         _use(tmp_path / "foreign")
 
 

@@ -437,7 +437,7 @@ assert progress.suspension.cause_class == "capacity", progress
 assert progress.snapshot.staged == (), progress
 assert (target / "CURRENT").read_text() == "none\\n"
 left = sorted(path.name for path in (target / "gen-0001").iterdir())
-    assert left == ["intent", "manifest"]
+assert left == ["intent", "manifest"]
 
 again = replicate(target)
 assert again.returncode == {ExitCode.TRY_AGAIN}, again

@@ -105,9 +105,9 @@ class Environment:
         The map grows by itself: `map_size_bytes` only says where it starts. `wait_s` is how long a
         write waits for other writers. Slots of readers that died are cleared.
 
-        Raises `InvalidValue` if nothing is there, `CorruptRecord` if it is not an environment of
-        these databases, `StoreBusy` if another process writes for longer than `wait_s`, `ReadOnly`
-        where LMDB may not write (readers too need its lock file).
+        Raises `InvalidValue` if nothing is there or it lacks one of these databases,
+        `CorruptRecord` if it is no sound environment, `StoreBusy` if another process writes for
+        longer than `wait_s`, `ReadOnly` where LMDB may not write (readers too need its lock file).
         """
         path = Path(os.path.realpath(path))
         shared = join(
