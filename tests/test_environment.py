@@ -247,11 +247,17 @@ def test_what_is_no_environment_is_refused(tmp_path: Path) -> None:
             open_it(tmp_path / name)
         assert data.read_bytes() == junk
     create_environment(tmp_path / "other", ("c",), nothing, FILES)
-    kept: list[CorruptRecord] = []  # with its traceback, which refers to what was half open
+    kept: list[InvalidValue] = []  # with its traceback, which refers to what was half open
     for _ in range(2):
-        with pytest.raises(CorruptRecord, match="No matching key") as raised:
+        with pytest.raises(InvalidValue, match="of another kind") as raised:
             open_it(tmp_path / "other")
         kept.append(raised.value)
+
+
+def test_an_environment_that_lost_a_name_is_damaged(path: Path) -> None:
+    """Most of ours is there: it is ours, and not something else."""
+    with pytest.raises(CorruptRecord, match="No matching key"):
+        Environment.open(path, (*NAMES, "c"), FILES, name="it")
 
 
 def test_a_path_is_open_once_under_all_its_names(path: Path, tmp_path: Path) -> None:
@@ -334,7 +340,7 @@ def test_opening_leaves_no_descriptor_and_no_map_behind(path: Path) -> None:
             assert env.read(get(b"k")) == b"%d" % number
     assert held() == before
     for _ in range(20):
-        with pytest.raises(CorruptRecord):
+        with pytest.raises(InvalidValue):
             Environment.open(path, ("c",), FILES, name="it")
     assert held() == before
 

@@ -124,12 +124,21 @@ class SharedEnvironment:
                 name: env.open_db(name.encode(), create=name in self.added)
                 for name in self.databases
             }
-        except lmdb.NotFoundError as error:
+        except lmdb.NotFoundError:
+            self._check_kind(env)
+            raise
+
+    def _check_kind(self, env: lmdb.Environment) -> None:
+        """Refuse what is sound and something else; one of ours that lost a name is damaged."""
+        with env.begin() as txn:
+            found = {bytes(name) for name in txn.cursor().iternext(values=False)}
+        ours = {name.encode() for name in self.databases}
+        if found and 2 * len(found & ours) < len(ours):
             raise InvalidValue(
-                f"{self.path} is an LMDB environment of another kind: it lacks some of "
+                f"{self.path} is an LMDB environment of another kind: it lacks most of "
                 f"{', '.join(self.databases)}",
-                hint="name the right directory; if it was one once, restore it from a copy",
-            ) from error
+                hint="name the right directory",
+            )
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[Opened]:
