@@ -129,12 +129,11 @@ def status(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
             latest = as_of(log.store, then.position).latest.by_intent()
         else:
             latest = catch_up(log.store, LatestIntents()).by_intent()
-            claimants = {
-                intent_id: log.store.claimant(intent_id)
-                for intent_id, progress in latest.items()
-                if progress.unfinished
+            owners = {
+                intent.intent_id: log.store.claimant(intent.intent_id) or ""
+                for intent in log.list_unfinished()
+                if intent.running
             }
-            owners = {intent_id: words for intent_id, words in claimants.items() if words}
     if json:
         return write_json(
             [
