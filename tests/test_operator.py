@@ -421,7 +421,8 @@ def test_a_running_owner_stops_within_seconds_wherever_it_is(tmp_path: Path, whe
         with IntentLog.open(target / LEDGER_NAME, create=False) as log:
             ruling = Operator(log, "ann").hold(only(target), reason="disk swap")
             length = log.store.last_position()
-            assert ruling.owner == f"pid {child.pid} on {socket.gethostname()}"
+            # On a busy machine it may have noticed before it could be named.
+            assert ruling.owner in {None, f"pid {child.pid} on {socket.gethostname()}"}
             began_s = time.monotonic()
             word = last_word_of_waiting(child) if where == "promotion" else last_word(child)
             assert time.monotonic() - began_s < SOON_S
@@ -432,6 +433,7 @@ def test_a_running_owner_stops_within_seconds_wherever_it_is(tmp_path: Path, whe
     finally:
         lock.release()
         child.kill()
+        child.communicate()
     assert (target / "CURRENT").read_bytes() == current
 
     with IntentLog.open(target / LEDGER_NAME, create=False) as log:
