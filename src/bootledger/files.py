@@ -88,7 +88,9 @@ class Files:
                     offset_bytes += len(piece)
                 os.fsync(fd)
             except Exception:
-                temporary.unlink(missing_ok=True)  # on a full disk it would hold what room is left
+                # Whatever `pieces` raised goes on; on a full disk the file would hold what room is
+                # left. Only the simulated dead, who are no `Exception`, tidy nothing up.
+                temporary.unlink(missing_ok=True)
                 raise
             finally:
                 os.close(fd)

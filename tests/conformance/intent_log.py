@@ -135,7 +135,7 @@ class Side:
             self.supersedes,
             log=self.log,
             earlier=frozenset().union(*(self.earlier.get(name, set()) for name in names)),
-            **more,  # type: ignore[arg-type]
+            **more,
         )
 
     def of_node(self, node: object) -> tuple[str, ...]:
@@ -372,7 +372,7 @@ _GOES_ON = {
 
 def _answers(case: Record, side: Side) -> Iterator[Comparison]:
     heard: list[DanglingIntent] = []
-    log = IntentLog(side.store, sink=heard.append)  # type: ignore[arg-type]
+    log = IntentLog(side.store, sink=heard.append)
     unfinished = log.list_unfinished()
     ours = {side.name(intent.intent_id): our_entry(intent) for intent in unfinished}
     entries = case["list_unfinished"]
