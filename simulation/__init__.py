@@ -1,0 +1,1 @@
+"""Crash simulation: an embedder's own source and applier, through every crash, to the end."""
