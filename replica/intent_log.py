@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Self
 from uuid import UUID
 
-import uuid_utils.compat
+from uuid_utils.compat import uuid7
 
 from bootledger.clock import Clock, now_ms
 from bootledger.errors import ClosedByOperator, IntentConflict, InvalidValue, NodeBusy
@@ -38,17 +39,23 @@ _NODE_NAMESPACE = UUID("6a54e8a4-0f3b-5d0e-9b8a-3d6f1c2b7e90")
 class IntentLog:
     """All bootstraps of a ledger, of one node or many.
 
-    `sink` hears of dangling intents, `clock` stamps events, `store` is any `EventStore`;
-    `IntentLog.open` takes the durable one. What a person may decide about an intent stands in
-    `bootledger.replica.operator`.
+    `sink` hears of dangling intents, `clock` stamps events, `new_id` names what begins, `store` is
+    any `EventStore`; `IntentLog.open` takes the durable one. What a person may decide about an
+    intent stands in `bootledger.replica.operator`.
     """
 
     def __init__(
-        self, store: EventStore, *, sink: OperatorSink = log_operator_event, clock: Clock = now_ms
+        self,
+        store: EventStore,
+        *,
+        sink: OperatorSink = log_operator_event,
+        clock: Clock = now_ms,
+        new_id: Callable[[], UUID] = uuid7,
     ) -> None:
         self.store = store
         self._sink = sink
         self.clock = clock
+        self._new_id = new_id
 
     @classmethod
     def open(
@@ -137,7 +144,7 @@ class IntentLog:
             target=target,
             labels=labels or {},
         )
-        intent_id = uuid_utils.compat.uuid7()
+        intent_id = self._new_id()
         claim = self._claim(node_id, intent_id, event.holder)
         try:
             progress = self._append_begin(intent_id, event)

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Self
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from bootledger.clock import now_ms
+from bootledger.clock import Clock, now_ms
 from bootledger.errors import (
     CorruptRecord,
     DivergedHistory,
@@ -74,12 +74,15 @@ class Target:
         source_database_id: str,
         node_id: str,
         wait_s: float = 0.0,
+        clock: Clock = now_ms,
+        new_id: Callable[[], UUID] = uuid7,
     ) -> Self:
         """Take the target at `path` into possession, making it if it is missing or empty.
 
         A relative path, `..` and links are followed once, here. When this returns, the identity is
         durable, and no other process owns the target until `close` or the death of this one.
-        `wait_s` is how long another owner is waited for.
+        `wait_s` is how long another owner is waited for. A new identity is made of `clock` and
+        `new_id`.
 
         Raises `ForeignTarget` if it belongs to another source or node or is something else,
         `TargetBusy` if a live process owns it, `InvalidValue` if it is not a directory or has no
@@ -89,8 +92,8 @@ class Target:
         wanted = Identity(
             source_database_id=source_database_id,
             node_id=node_id,
-            target_id=str(uuid7()),
-            created_at_ms=now_ms(),
+            target_id=str(new_id()),
+            created_at_ms=clock(),
         )
         path = _resolved(path)
         # What is not ours is refused before there is even a lock file.

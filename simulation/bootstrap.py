@@ -1,0 +1,124 @@
+"""A bootstrap as a scenario: the caller's source and applier, and the real loop between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+from bootledger.errors import BootledgerError
+from bootledger.operator_events import OperatorEvent
+from bootledger.replica.intent_log import IntentLog
+from bootledger.replica.loop import Replication
+from bootledger.replica.ports import OpenApplier, Source
+from bootledger.replica.settings import Settings
+from bootledger.replica.target import Target
+from bootledger.simulation.facts import Appended, Appending, Fact, Refused, Said
+from bootledger.simulation.ports import WatchedSource, watched_applier
+from bootledger.simulation.promises import Promises
+from bootledger.simulation.scenario import Scenario, Visit, nothing
+from bootledger.simulation.world import World
+from bootledger.statemachine.events import Holder
+from bootledger.store.lmdb import LmdbEventStore
+from bootledger.store.port import Append, NodeExpectation
+
+NODE = "simulated"
+
+Build: TypeAlias = Callable[[World], tuple[Source, OpenApplier]]
+"""Makes the caller's parts for one life. Nothing of an earlier life may be reused but the disk."""
+
+_SETTINGS = Settings(batch_changes=5, lag_changes=0)
+
+
+def bootstrap(
+    build: Build,
+    check: Visit,
+    *,
+    prepare: Visit = nothing,
+    between: Visit = nothing,
+    settings: Settings = _SETTINGS,
+) -> Scenario:
+    """Return the scenario in which a target is brought up to date by the caller's parts.
+
+    One life is one start of `Replication` with what `build` makes of the world, on a real ledger;
+    every call to the caller's parts is a step at which it may die. What must hold of the ledger,
+    the candidate and CURRENT is judged after every life (`bootledger.simulation.promises`).
+    `check` is given the world when the last life has reached its end: `world.database` is in
+    service. `settings` are those of the loop; the clock is the world's.
+    """
+
+    def live(world: World) -> None:
+        source, open_applier = build(world)
+        watched = WatchedSource(source, world)
+        with (
+            closing(watched),
+            Target.open(
+                world.target,
+                world.files,
+                source_database_id=watched.identity().database_id,
+                node_id=NODE,
+                clock=world.clock,
+                new_id=world.new_id,
+            ) as target,
+            open_log(world) as log,
+        ):
+            Replication(
+                NODE,
+                log,
+                watched,
+                target,
+                watched_applier(open_applier, world),
+                files=world.files,
+                settings=replace(settings, clock=world.clock),
+            ).run()
+
+    return Scenario(live, prepare, between, check, _promises)
+
+
+def _promises(path: Path) -> Promises:
+    return Promises(World(path, life=0))
+
+
+def open_log(world: World) -> IntentLog:
+    """Open the ledger of a world: its events are told to the judge, its ids are the world's."""
+    store = _Witnessed.open(world.ledger, files=world.files)
+    store.say = world.say
+    log = _Log(store, sink=_quiet, clock=world.clock, new_id=world.new_id)
+    log.life = world.life
+    return log
+
+
+class _Log(IntentLog):
+    """An intent log whose owner has the same name in each repetition."""
+
+    life: int
+
+    def me(self) -> Holder:
+        """Return this life as a holder."""
+        return Holder("simulation", self.life, self.clock())
+
+
+class _Witnessed(LmdbEventStore):
+    """A ledger that says what it was asked to keep, and what it promised."""
+
+    say: Callable[[Fact], None]
+
+    def append(
+        self, batch: Sequence[Append], *, expect: NodeExpectation | None = None
+    ) -> Sequence[int]:
+        """Append, and say so before and after."""
+        said = (Said(item.intent_id, item.expected_version + 1, item.event) for item in batch)
+        self.say(Appending(tuple(said)))
+        try:
+            positions = super().append(batch, expect=expect)
+        except BootledgerError as error:
+            self.say(Refused(str(error)))
+            raise
+        self.say(Appended())
+        return positions
+
+
+def _quiet(event: OperatorEvent) -> None:
+    """Hear of dangling intents: the judge sees them itself."""

@@ -1,0 +1,113 @@
+"""The two ways to live a life that ends at a point: in this process, or in one that is killed.
+
+Both leave the same on disk (a test compares them, byte by byte, at every point). In process is
+faster; killing is needed where the simulated code keeps hold of things that no `World` can close.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from struct import Struct
+from typing import NamedTuple, NoReturn, TypeAlias
+
+from bootledger.environment import close_all
+from bootledger.errors import SimulatedCrash
+from bootledger.simulation.crashing import KilledFiles, Where
+from bootledger.simulation.facts import Fact, Passed, decode_fact, encode_fact
+from bootledger.simulation.scenario import Visit
+from bootledger.simulation.world import World
+
+_LENGTH = Struct(">I")
+_FACT, _FAILED = b"F", b"X"
+_ENDED_WELL, _ENDED_BADLY = 0, 70
+
+
+class LifeFailed(AssertionError):
+    """A life that was a process of its own ended by an exception; the message has its words."""
+
+
+class Life(NamedTuple):
+    """One life, after the fact: what it said, and where it died (None if it reached its end)."""
+
+    facts: list[Fact]
+    died_at: str | None
+
+
+Engine: TypeAlias = Callable[[Visit, Path, int, int, Where | None], Life]
+"""Lives `run` at a place as that life, with a seed, to die at a point. Raises what it raises."""
+
+
+def live_in_process(run: Visit, path: Path, life: int, seed: int, crash: Where | None) -> Life:
+    """Live here; a death is a poisoned world. Raises what the life raises."""
+    world = World(path, life=life, seed=seed, crash=crash)
+    try:
+        run(world)
+    except SimulatedCrash:
+        if world.files.died_at is None:
+            raise  # somebody else's
+    else:
+        if world.files.died_at is not None:
+            raise AssertionError(f"went on living after it died at {world.files.died_at}")
+    finally:
+        world.bury()
+    return Life(world.facts, world.files.died_at)
+
+
+def live_in_a_child(run: Visit, path: Path, life: int, seed: int, crash: Where | None) -> Life:
+    """Live in a forked process, which kills itself at the point. Raises `LifeFailed`."""
+    close_all()  # LMDB's environments do not survive a fork
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        _live_and_exit(run, path, life, seed, crash, writing)
+    os.close(writing)
+    facts: list[Fact] = []
+    failed = None
+    try:
+        with open(reading, "rb") as pipe:  # noqa: PTH123 - it is a descriptor
+            while head := pipe.read(1 + _LENGTH.size):
+                data = pipe.read(_LENGTH.unpack(head[1:])[0])
+                if head[:1] == _FACT:
+                    facts.append(decode_fact(data))
+                else:
+                    failed = data.decode()
+    finally:
+        _, status = os.waitpid(pid, 0)
+    if failed is not None:
+        raise LifeFailed(failed)
+    code = os.waitstatus_to_exitcode(status)
+    if code == _ENDED_WELL:
+        return Life(facts, None)
+    if code != -signal.SIGKILL:
+        raise LifeFailed(f"life {life} ended with {code}, killed by nobody")
+    return Life(facts, next(f.token for f in reversed(facts) if isinstance(f, Passed)))
+
+
+def _live_and_exit(
+    run: Visit, path: Path, life: int, seed: int, crash: Where | None, writing: int
+) -> NoReturn:
+    def send(kind: bytes, data: bytes) -> None:
+        message = memoryview(kind + _LENGTH.pack(len(data)) + data)
+        while message:
+            message = message[os.write(writing, message) :]
+
+    def hear(fact: Fact) -> None:
+        send(_FACT, encode_fact(fact))
+
+    code = _ENDED_BADLY
+    try:
+        run(World(path, life=life, seed=seed, crash=crash, files=KilledFiles, hear=hear))
+        code = _ENDED_WELL
+    except BaseException:  # noqa: BLE001 - whatever it is crosses to the parent, as words
+        send(_FAILED, traceback.format_exc().encode())
+    finally:
+        # Nothing of the parent's may run here: neither its `finally` blocks nor its exit handlers.
+        os._exit(code)
+
+
+ENGINES: dict[str, Engine] = {"inproc": live_in_process, "sigkill": live_in_a_child}

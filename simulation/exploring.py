@@ -1,0 +1,165 @@
+"""Every crash on purpose: a dry run, each single crash, each pair, then chance.
+
+A stage begins only if the one before it found nothing: its violations would be longer words for the
+same faults.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from random import Random
+from typing import TypeAlias
+
+from blake3 import blake3
+
+from bootledger.environment import close_all
+from bootledger.errors import InvalidValue
+from bootledger.simulation.engines import ENGINES
+from bootledger.simulation.reports import Report
+from bootledger.simulation.schedules import Schedule, point_name
+from bootledger.simulation.tasks import Found, Plan, play_one, play_pairs, play_random
+
+_RANDOM_RUNS = 50
+"""Random runs in one task."""
+_PAIRS_CRASHES = 2
+
+Told: TypeAlias = Callable[[int], None]
+"""Told how many runs were made since the last time."""
+Task: TypeAlias = Callable[[Plan], Found]
+
+
+class Explorer:
+    """Explores one scenario, and adds up what was found in `report`."""
+
+    def __init__(self, plan: Plan, *, budget: int, workers: int, told: Told | None = None) -> None:
+        if plan.engine not in ENGINES:
+            raise InvalidValue(f"engine {plan.engine!r}: there are {', '.join(sorted(ENGINES))}")
+        if budget < 1 or workers < 1:
+            raise InvalidValue(f"budget {budget} and workers {workers} must be at least 1")
+        self.report = Report(engine=plan.engine, seed=plan.seed)
+        self._plan = plan
+        self._budget = budget
+        self._workers = workers
+        self._told = told or (lambda _: None)
+        self._trace = blake3()
+
+    def explore(self, crashes: int) -> Report:
+        """Play every schedule of up to `crashes` crashes, as far as the budget goes."""
+        began_s = time.monotonic()
+        with _workers(self._plan, self._workers) as run_all:
+            self._stages(crashes, run_all)
+        self.report.trace = self._trace.hexdigest()
+        self.report.duration_s = time.monotonic() - began_s
+        return self.report
+
+    def play(self, schedule: Schedule) -> Report:
+        """Play one schedule."""
+        self._add(play_one(self._plan, schedule))
+        return self.report
+
+    def _stages(self, crashes: int, run_all: Callable[[Iterable[Task]], Iterator[Found]]) -> None:
+        (dry,) = (self._add(found) for found in run_all([partial(play_one, schedule=())]))
+        self.report.points = len(dry.follow)
+        if self._stop(crashes, at_least=1):
+            return
+
+        firsts = dry.follow[: self._left]
+        singles = [partial(play_one, schedule=(first,)) for first in firsts]
+        follow = {
+            first: found.follow
+            for first, found in zip(firsts, map(self._add, run_all(singles)), strict=True)
+        }
+        self.report.every_single = len(firsts) == len(dry.follow)
+        if self._stop(crashes, at_least=_PAIRS_CRASHES):
+            return
+
+        share = self._left // max(len(firsts), 1)
+        chosen = {first: _chosen(seconds, share, first) for first, seconds in follow.items()}
+        pairs = [partial(play_pairs, first=first, seconds=s) for first, s in chosen.items() if s]
+        for found in run_all(pairs):
+            self._add(found)
+        self.report.every_pair = self.report.every_single and chosen == follow
+        # Where all pairs were played, chance has something new to say only with more crashes.
+        if self._stop(crashes, at_least=_PAIRS_CRASHES + self.report.every_pair):
+            return
+
+        sizes = _split(self._left, _RANDOM_RUNS)
+        chance = [
+            partial(play_random, crashes=crashes, points=len(dry.follow), task=task, runs=runs)
+            for task, runs in enumerate(sizes)
+        ]
+        for found in run_all(chance):
+            self._add(found)
+
+    @property
+    def _left(self) -> int:
+        return max(0, self._budget - self.report.runs)
+
+    def _stop(self, crashes: int, *, at_least: int) -> bool:
+        return bool(self.report.violations) or crashes < at_least or not self._left
+
+    def _add(self, found: Found) -> Found:
+        report = self.report
+        report.runs += found.runs
+        report.lives += found.lives
+        report.crashes += sum(found.boundaries.values())
+        report.boundaries = dict(
+            sorted((Counter(report.boundaries) + Counter(found.boundaries)).items())
+        )
+        report.violations.extend(found.violations)
+        self._trace.update(found.trace)
+        self._told(found.runs)
+        return found
+
+
+def _chosen(seconds: Sequence[str], most: int, first: str) -> tuple[str, ...]:
+    """Return up to `most` of the points, in order: one of each name, then whichever chance takes.
+
+    All of them if they are not more. `first` seeds the chance.
+    """
+    if len(seconds) <= most:
+        return tuple(seconds)
+    by_name = {point_name(token): token for token in reversed(seconds)}
+    others = [token for token in seconds if by_name[point_name(token)] != token]
+    Random(first).shuffle(others)
+    taken = set([*by_name.values(), *others][:most])
+    return tuple(token for token in seconds if token in taken)
+
+
+def _split(total: int, size: int) -> list[int]:
+    """Return how many go into each task, if none takes more than `size`."""
+    return [min(size, total - start) for start in range(0, total, size)]
+
+
+@contextmanager
+def _workers(plan: Plan, count: int) -> Iterator[Callable[[Iterable[Task]], Iterator[Found]]]:
+    """Give what does tasks, in order, by `count` processes; by this one if that is 1."""
+    if count == 1:
+        yield lambda tasks: (task(plan) for task in tasks)
+        return
+    close_all()  # LMDB's environments do not survive a fork
+    with ProcessPoolExecutor(
+        count,
+        mp_context=multiprocessing.get_context("fork"),  # a scenario is code: it cannot be sent
+        initializer=_remember,
+        initargs=(plan,),
+    ) as pool:
+        yield partial(pool.map, _do)
+
+
+_remembered: list[Plan] = []
+"""In a worker: the plan that it was forked for."""
+
+
+def _remember(plan: Plan) -> None:
+    _remembered.append(plan)
+
+
+def _do(task: Task) -> Found:
+    return task(_remembered[-1])

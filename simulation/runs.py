@@ -1,0 +1,81 @@
+"""One run: lives in one place, each but the last ended by a crash, judged after every one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bootledger.simulation.crashing import Where
+from bootledger.simulation.engines import Engine, Life
+from bootledger.simulation.places import copy_place, fresh_place
+from bootledger.simulation.scenario import Judge, Scenario, Visit
+from bootledger.simulation.world import World
+
+
+class Run:
+    """A run that has come so far: `lives` were lived in `place`, and `judge` remembers them."""
+
+    def __init__(
+        self, scenario: Scenario, engine: Engine, seed: int, place: Path, judge: Judge
+    ) -> None:
+        self.place = place
+        self.lives: list[Life] = []
+        self._scenario = scenario
+        self._engine = engine
+        self._seed = seed
+        self._judge = judge
+
+    @property
+    def deaths(self) -> tuple[str, ...]:
+        """The tokens of the points where lives ended so far."""
+        return tuple(life.died_at for life in self.lives if life.died_at is not None)
+
+    def live(self, crash: Where | None) -> bool:
+        """Live once more, and have it judged; return whether it died at `crash`.
+
+        A life that does not come to its crash reaches its end, and then everything is checked.
+        Raises whatever the life, the judge or the checks have to object.
+        """
+        number = len(self.lives) + 1
+        life = self._engine(self._scenario.run, self.place, number, self._seed, crash)
+        self.lives.append(life)
+        self._judge.judge(self.place, life.facts)
+        if life.died_at is not None:
+            visit(self._scenario.between, self.place, self._seed)
+            return True
+        self._judge.ended(self.place)
+        visit(self._scenario.check, self.place, self._seed)
+        return False
+
+    def play(self, schedule: Sequence[Where]) -> None:
+        """Live and die by `schedule`, one crash a life, and then to the end."""
+        for crash in (*schedule, None):
+            if not self.live(crash):
+                return
+
+    @contextmanager
+    def copied(self) -> Iterator[Run]:
+        """Give a copy of this run, place and memory, for the length of the block."""
+        with fresh_place() as place:
+            copy_place(self.place, place)
+            run = Run(self._scenario, self._engine, self._seed, place, self._judge.copy())
+            run.lives = list(self.lives)
+            yield run
+
+
+@contextmanager
+def fresh_run(scenario: Scenario, engine: Engine, seed: int) -> Iterator[Run]:
+    """Make a place, prepare it, and give the run that has no lives yet."""
+    with fresh_place() as place:
+        visit(scenario.prepare, place, seed)
+        yield Run(scenario, engine, seed, place, scenario.judge(place))
+
+
+def visit(what: Visit, place: Path, seed: int) -> None:
+    """Let a caller's part of the scenario at the place, in a world where nobody dies."""
+    world = World(place, life=0, seed=seed)
+    try:
+        what(world)
+    finally:
+        world.bury()

@@ -1,0 +1,66 @@
+"""A look at a ledger from outside: everything that lies in it, and nothing is changed by looking.
+
+For those who judge what a crash has left. To open the ledger as usual would already mend things:
+names are synced, directories made, locks taken.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+import lmdb
+
+from bootledger.lmdb_errors import sorted_errors
+from bootledger.shared_environment import DATA_NAME, Databases, Transaction
+from bootledger.store import tables
+from bootledger.store.blocks import BlockCache
+from bootledger.store.port import FIRST_ID, LAST_ID, Head, Recorded
+
+
+class Contents(NamedTuple):
+    """All events of a ledger in order of their positions, all heads, and the index."""
+
+    events: tuple[Recorded, ...]
+    heads: tuple[Head, ...]
+    unfinished: frozenset[UUID]
+
+
+EMPTY = Contents((), (), frozenset())
+
+
+def look(path: Path) -> Contents:
+    """Return what lies in the ledger at `path`, `EMPTY` if there is none. In memory, all of it.
+
+    Nobody may write to it meanwhile. Raises `CorruptRecord` if a record fails its checksum or a
+    position is missing, `UnknownFormat` if a newer version wrote it.
+    """
+    if not (path / DATA_NAME).exists():
+        return EMPTY
+    with (
+        sorted_errors(path),
+        lmdb.open(
+            os.fspath(path), readonly=True, lock=False, create=False, max_dbs=len(tables.DATABASES)
+        ) as env,
+        env.begin() as txn,
+    ):
+        db = {name: env.open_db(name.encode(), txn=txn, create=False) for name in tables.DATABASES}
+        tables.check_format(txn, db)
+        last = tables.last_position(txn, db)
+        return Contents(
+            tuple(tables.read(txn, db, 1, last, BlockCache())),
+            tuple(_all_heads(txn, db)),
+            frozenset(tables.pending(txn, db, None)),
+        )
+
+
+def _all_heads(txn: Transaction, db: Databases) -> Iterator[Head]:
+    first = FIRST_ID
+    while found := tables.heads(txn, db, first):
+        yield from found
+        if found[-1].intent_id == LAST_ID:
+            return
+        first = UUID(int=found[-1].intent_id.int + 1)
