@@ -8,8 +8,9 @@ bring only your source.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -120,6 +121,15 @@ class FileDatabase(msgspec.Struct):
         """Return the database as bytes, to be copied as a snapshot."""
         return msgspec.msgpack.encode(self)
 
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Return the database of a generation. Raises `CorruptRecord` if its file is none."""
+        path = directory / DATA_NAME
+        try:
+            return msgspec.msgpack.decode(path.read_bytes(), type=cls)
+        except msgspec.DecodeError as error:
+            raise CorruptRecord(f"{path} is no database: {error}") from error
+
 
 class FileApplier:
     """Applies to a `FileDatabase`: the file is replaced by the next one, whole, for each batch."""
@@ -127,10 +137,7 @@ class FileApplier:
     def __init__(self, files: Files, directory: Path) -> None:
         self._files = files
         self._path = directory / DATA_NAME
-        try:
-            self.database = msgspec.msgpack.decode(self._path.read_bytes(), type=FileDatabase)
-        except msgspec.DecodeError as error:
-            raise CorruptRecord(f"{self._path} is no database: {error}") from error
+        self.database = FileDatabase.read(directory)
 
     def identity(self) -> SourceIdentity:
         """Return which database this is a copy of."""
@@ -179,18 +186,20 @@ def database_at(lsn: int) -> FileDatabase:
 
 
 def _build(world: World) -> tuple[Source, OpenApplier]:
-    return _SOURCE, partial(FileApplier, world.files)
+    return sample_source(), partial(FileApplier, world.files)
 
 
 def _check(world: World) -> None:
-    found = FileApplier(Files(), world.database)
-    if found.database != database_at(LAST_LSN):
-        raise Broken(f"the replica holds {found.database}, not {database_at(LAST_LSN)}")
+    found = FileDatabase.read(world.database)
+    if found != database_at(LAST_LSN):
+        raise Broken(f"the replica holds {found}, not {database_at(LAST_LSN)}")
 
 
-_SOURCE = ListedSource(
-    database_at(SNAPSHOT_LSN).encode(), SNAPSHOT_LSN, sample_changes(), chunk_bytes=CHUNK_BYTES
-)
+@cache
+def sample_source() -> ListedSource:
+    """Return the sample's source: six chunks, and twenty changes after them."""
+    snapshot = database_at(SNAPSHOT_LSN).encode()
+    return ListedSource(snapshot, SNAPSHOT_LSN, sample_changes(), chunk_bytes=CHUNK_BYTES)
 
 
 def small() -> Scenario:

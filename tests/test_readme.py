@@ -23,11 +23,11 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def example(number: int) -> str:
-    """Return one of the README's two Python examples."""
-    copy_a_file, replicate_a_database = re.findall(
+    """Return one of the README's three Python examples."""
+    copy_a_file, replicate_a_database, simulate = re.findall(
         r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL
     )
-    return str((copy_a_file, replicate_a_database)[number])
+    return str((copy_a_file, replicate_a_database, simulate)[number])
 
 
 def test_the_example_survives_being_killed_and_copies_nothing_twice(tmp_path: Path) -> None:
@@ -60,6 +60,14 @@ def test_the_database_example_prints_what_was_written(tmp_path: Path) -> None:
     assert done.stdout == "2 b'value'\n"
 
 
+def test_the_simulation_finds_nothing_and_says_how_much_it_did(tmp_path: Path) -> None:
+    """The example crashes at every point once, and every run ends well."""
+    command = [sys.executable, "-c", example(2)]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    runs, crashes = re.fullmatch(r"(\d+) runs, (\d+) crashes, seed 0\n", done.stdout).groups()
+    assert int(runs) == int(crashes) + 1 > 100
+
+
 def test_the_picture_is_the_table() -> None:
     """The README's diagram is what the table draws, not what somebody remembers of it."""
     (picture,) = re.findall(r"```mermaid\n(.*?)```", README.read_text(), flags=re.DOTALL)
@@ -77,6 +85,8 @@ def test_the_layout_table_names_every_room() -> None:
 def test_the_table_of_commands_names_every_command() -> None:
     """Whoever reads the README knows every command, and none that there is not."""
     commands = {name for name in get_group(app).commands if name not in {"demo", "diagram"}}
-    table = re.findall(r"^\| (?:look|decide|keep in order) \|.*$", README.read_text(), re.MULTILINE)
+    table = re.findall(
+        r"^\| (?:look|decide|keep in order|prove) \|.*$", README.read_text(), re.MULTILINE
+    )
     named = set(re.findall(r"`([a-z]+(?:-[a-z]+)*)(?: [A-Z]+)?`", "".join(table)))
     assert named == commands - {"replicate"}
