@@ -61,7 +61,9 @@ def replicate(
     node: Annotated[str, typer.Option(help="The replica's node id.")],
     ledger: Annotated[
         Path | None,
-        typer.Option(parser=path_of, metavar="LEDGER", help="The ledger. [default: TARGET/ledger]"),
+        typer.Option(
+            parser=path_of, metavar="LEDGER", help="The ledger.", show_default="TARGET/ledger"
+        ),
     ] = None,
     lag: Annotated[
         int, typer.Option(min=0, help="How many changes behind counts as caught up.")

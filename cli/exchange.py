@@ -81,7 +81,8 @@ def import_file(
     *,
     ledger: Annotated[Path, typer.Option(help="The ledger; made if it is missing.")],
     origin: Annotated[
-        Origin | None, typer.Option("--from", help="Who wrote FILE. [default: its content tells]")
+        Origin | None,
+        typer.Option("--from", help="Who wrote FILE.", show_default="its content tells"),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -31,7 +31,7 @@ def gc(
         Path | None, typer.Option(help="The primary too: base backups of finished intents.")
     ] = None,
     ledger: Annotated[
-        Path | None, typer.Option(help="The ledger. [default: TARGET/ledger]")
+        Path | None, typer.Option(help="The ledger.", show_default="TARGET/ledger")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, only say.")] = False,
     json: Json = False,

@@ -30,7 +30,7 @@ from bootledger.replica.ruling import Ruling
 from bootledger.statemachine.progress import FINAL, known
 
 Intent = Annotated[str, typer.Argument(help="The intent's id, or an unambiguous beginning.")]
-Actor = Annotated[str, typer.Option(help="Who decides. [default: USER@HOST]", show_default=False)]
+Actor = Annotated[str, typer.Option(help="Who decides.", show_default="USER@HOST")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 MayReason = Annotated[str | None, typer.Option("--reason", help="Why; it is recorded.")]
 

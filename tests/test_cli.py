@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
 from io import StringIO
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replicas import NODE, assert_equal, make_primary, replicate, write_more
 from rich.console import Console
+from typer.testing import CliRunner
 
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
+from bootledger.cli.app import app
 from bootledger.cli.demo import Observed, digests, failures, run_demo, schedule
 from bootledger.cli.errors import ExitCode
 from bootledger.cli.signals import StopRequest
@@ -411,3 +414,9 @@ def test_two_signals_end_the_command_at_once_and_it_still_suspends(
     assert report["liveness"] == "stopped, with a word"
     assert report["cause"].startswith("KeyboardInterrupt")
     assert copying.returncode == 130
+
+
+def test_the_version_is_the_distributions() -> None:
+    """Who reports a fault can say of what."""
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.output) == (0, metadata.version("bootledger") + "\n")
