@@ -1,0 +1,200 @@
+"""Every disk that a loss of power may leave of a trace, one by one. Pure.
+
+Where few enough disks are possible, all of them; else the telling ones first (what was written up
+to a moment, from a moment on, one thing alone, all but one or two) and then seeded chance.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bootledger.errors import InvalidValue
+from bootledger.simulation.powerloss.composing import Composer, Kept
+from bootledger.simulation.powerloss.disk import Rules
+from bootledger.simulation.powerloss.epochs import Epoch, epochs
+from bootledger.simulation.powerloss.image import PAGE_BYTES, Image
+from bootledger.simulation.powerloss.pending import Chain
+from bootledger.simulation.powerloss.trace import Trace
+
+EXHAUSTIVE_UP_TO = 4096
+"""Of a moment with more legal disks than that, a sample is drawn."""
+DEFAULT_BUDGET = 20_000
+
+_CHANCES = (0.1, 0.5, 0.9)
+_PATIENCE = 500
+_TOKEN = re.compile(r"(\w+)/(\d+)/((?:sync#\d+)|end):keep=([0-9a-f]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One disk that may be left: what of each chain of which epoch reached it.
+
+    `acknowledged` is all that had been promised by then: recovery must keep every word of it.
+    """
+
+    token: str
+    epoch: int
+    kept: Kept
+    acknowledged: Sequence[bytes]
+
+
+class States:
+    """The disks that a loss of power may leave of `trace`, by `rules`, cut at `block_bytes`.
+
+    Iterate over it as often as you like: the same seed gives the same states in the same order,
+    each disk once for each set of promises. At most `budget` of them; where that is less than all,
+    every moment gets its share. `legal` is how many choices there are, duplicates included;
+    `exhaustive` says that all of them are looked at.
+
+    Raises `InvalidValue` for a block that is not a power of two up to a page.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        rules: Rules = Rules.STRICT,
+        block_bytes: int = PAGE_BYTES,
+        *,
+        budget: int = DEFAULT_BUDGET,
+        seed: int = 0,
+    ) -> None:
+        if block_bytes not in {2**power for power in range(PAGE_BYTES.bit_length())}:
+            raise InvalidValue(f"a block of {block_bytes} bytes: a power of two up to {PAGE_BYTES}")
+        self.trace = trace
+        self.rules = rules
+        self.block_bytes = block_bytes
+        self.seed = seed
+        self.epochs = tuple(epochs(trace, rules, block_bytes))
+        self._legal = [_legal(epoch) for epoch in self.epochs]
+        self._shares = _shares(self._legal, budget)
+        self._composer: tuple[int, Composer] | None = None
+
+    @property
+    def legal(self) -> int:
+        """How many choices there are of what reached the disk."""
+        return sum(self._legal)
+
+    @property
+    def exhaustive(self) -> bool:
+        """Whether every legal disk is among the states."""
+        return self._legal == self._shares
+
+    def __iter__(self) -> Iterator[State]:
+        """Yield the states, moment by moment."""
+        seen: set[tuple[bytes, int]] = set()
+        for number, epoch in enumerate(self.epochs):
+            composer = Composer(epoch)
+            exhaustive = self._shares[number] == self._legal[number]
+            left = self._shares[number]
+            patience = _PATIENCE
+            for kept in _all(epoch.chains) if exhaustive else self._sample(epoch):
+                key = (composer.digest(kept), len(epoch.acknowledged))
+                if key not in seen:
+                    seen.add(key)
+                    yield State(self._token(epoch, kept), number, kept, epoch.acknowledged)
+                    left -= 1
+                    patience = _PATIENCE
+                elif not exhaustive:
+                    patience -= 1
+                if not left or not patience:
+                    break
+
+    def image(self, state: State) -> Image:
+        """Return the disk of a state. Fast for states of one moment in a row."""
+        if self._composer is None or self._composer[0] != state.epoch:
+            self._composer = (state.epoch, Composer(self.epochs[state.epoch]))
+        return self._composer[1].image(state.kept)
+
+    def replay(self, token: str) -> State:
+        """Return the state that `token` stands for, in this trace.
+
+        Raises `InvalidValue` if there is none: the token is of another trace or other rules.
+        """
+        found = _TOKEN.fullmatch(token)
+        prefix = f"{self.rules.value}/{self.block_bytes}/"
+        if found is not None and token.startswith(prefix):
+            for number, epoch in enumerate(self.epochs):
+                choice = int(found[4], 16)
+                if epoch.label == found[3] and choice < self._legal[number]:
+                    kept = _unpacked(choice, epoch.chains)
+                    return State(token, number, kept, epoch.acknowledged)
+        raise InvalidValue(
+            f"{token!r} is no state of this trace under {prefix}",
+            hint="replay it with the rules and the recording that it was found with",
+        )
+
+    def _token(self, epoch: Epoch, kept: Kept) -> str:
+        choice = _packed(kept, epoch.chains)
+        return f"{self.rules.value}/{self.block_bytes}/{epoch.label}:keep={choice:x}"
+
+    def _sample(self, epoch: Epoch) -> Iterator[Kept]:
+        """Yield choices without end."""
+        yield from _telling(epoch.chains)
+        chance = random.Random(f"{self.seed} {epoch.label}")
+        lengths = [len(chain) for chain in epoch.chains]
+        for p in itertools.cycle(_CHANCES):
+            yield tuple([n if chance.random() < p else chance.randrange(n) for n in lengths])
+
+
+def _all(chains: Sequence[Chain]) -> Iterator[Kept]:
+    return itertools.product(*(range(len(chain) + 1) for chain in chains))
+
+
+def _legal(epoch: Epoch) -> int:
+    return math.prod(len(chain) + 1 for chain in epoch.chains)
+
+
+def _shares(legal: Sequence[int], budget: int) -> list[int]:
+    """Return how many states each moment gets; what a small one does not need, the others do."""
+    shares = [0] * len(legal)
+    left = budget
+    by_size = sorted(range(len(legal)), key=lambda number: legal[number])
+    for done, number in enumerate(by_size):
+        share = max(left // (len(legal) - done), 1)
+        most = legal[number] if legal[number] <= EXHAUSTIVE_UP_TO else share
+        shares[number] = min(share, most)
+        left -= shares[number]
+    return shares
+
+
+def _telling(chains: Sequence[Chain]) -> Iterator[Kept]:
+    """Yield what is worth a look whatever chance says: few kept, few lost, all up to a moment."""
+    every = [len(chain) for chain in chains]
+    nothing = [0] * len(chains)
+    yield tuple(nothing)
+    yield tuple(every)
+    moments = sorted(atom.order for chain in chains for atom in chain)
+    for moment in moments:
+        yield tuple([sum(atom.order <= moment for atom in chain) for chain in chains])
+    for moment in moments:
+        yield tuple([len(chain) if chain[-1].order > moment else 0 for chain in chains])
+    for index, n in enumerate(every):
+        for kept in range(1, n + 1):
+            yield (*nothing[:index], kept, *nothing[index + 1 :])
+        for kept in range(n):
+            yield (*every[:index], kept, *every[index + 1 :])
+    for first, second in itertools.combinations(range(len(chains)), 2):
+        lost = list(every)
+        lost[first] -= 1
+        lost[second] -= 1
+        yield tuple(lost)
+
+
+def _packed(kept: Kept, chains: Sequence[Chain]) -> int:
+    choice = 0
+    for count, chain in zip(kept, chains, strict=True):
+        choice = choice * (len(chain) + 1) + count
+    return choice
+
+
+def _unpacked(choice: int, chains: Sequence[Chain]) -> Kept:
+    kept: list[int] = []
+    for chain in reversed(chains):
+        choice, count = divmod(choice, len(chain) + 1)
+        kept.append(count)
+    return tuple(reversed(kept))
