@@ -15,7 +15,7 @@ from bootledger.replica.loop import Replication
 from bootledger.replica.ports import OpenApplier, Source
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import Target
-from bootledger.simulation.facts import Appended, Appending, Fact, Refused, Said
+from bootledger.simulation.facts import Appended, Appending, Began, Fact, Refused, Said
 from bootledger.simulation.ports import WatchedSource, watched_applier
 from bootledger.simulation.promises import Promises
 from bootledger.simulation.scenario import Scenario, Visit, nothing
@@ -50,6 +50,7 @@ def bootstrap(
     """
 
     def live(world: World) -> None:
+        world.say(Began(world.life))
         source, open_applier = build(world)
         watched = WatchedSource(source, world)
         with (

@@ -18,6 +18,12 @@ class _Fact(msgspec.Struct, frozen=True, tag_field="fact"):
     """What all facts have: a tag."""
 
 
+class Began(_Fact, frozen=True, tag="began"):
+    """A life began."""
+
+    life: int
+
+
 class Passed(_Fact, frozen=True, tag="passed"):
     """A point was passed, or was where the life ended."""
 
@@ -62,7 +68,7 @@ class Noted(_Fact, frozen=True, tag="noted"):
     words: str
 
 
-Fact: TypeAlias = Passed | Appending | Appended | Refused | Fetched | Noted
+Fact: TypeAlias = Began | Passed | Appending | Appended | Refused | Fetched | Noted
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Fact)

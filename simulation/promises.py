@@ -28,7 +28,7 @@ from bootledger.basebackup.staging import Candidate
 from bootledger.files import Files
 from bootledger.projections.heads import decode_head
 from bootledger.replica.readers import CURRENT_NAME, generation_name, read_current
-from bootledger.simulation.facts import Appended, Appending, Fact, Fetched, Said
+from bootledger.simulation.facts import Appended, Appending, Began, Fact, Fetched, Said
 from bootledger.simulation.histories import Histories
 from bootledger.simulation.scenario import Broken
 from bootledger.simulation.world import World
@@ -154,6 +154,8 @@ class Promises:
                 if contains(staged.get(fact.token, ()), piece):
                     raise Broken(f"{piece} of {fact.token} was fetched, and is staged already")
                 in_flight.append((fact.token, piece))
+            elif isinstance(fact, Began):
+                in_flight.clear()  # it died with the life before
             elif isinstance(fact, Appending):
                 asked = fact.batch
             elif isinstance(fact, Appended):

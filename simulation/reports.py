@@ -31,8 +31,11 @@ class Report(msgspec.Struct, kw_only=True):
     `runs` were made, with `lives` and `crashes` in them; `boundaries` counts the deaths at each
     named point. `every_single` and `every_pair` say whether all of them were played, or a part.
     `trace` is a digest of every point that was passed in every run: the same seed, the same trace.
-    `planted` says of each planted fault whether the caller's check saw it. `states` and
-    `distinct_states` count the disks that a loss of power could leave, where that was asked for.
+    `planted` says of each planted fault whether the caller's check saw it.
+
+    Where power was lost: `states` is how many choices the rules allow of what reached the disk,
+    `distinct_states` how many different disks were recovered and judged, `every_state` whether no
+    other is possible; `boundaries` then counts what was being synced at the moment of the loss.
     """
 
     engine: str
@@ -46,6 +49,7 @@ class Report(msgspec.Struct, kw_only=True):
     every_pair: bool = False
     states: int = 0
     distinct_states: int = 0
+    every_state: bool = False
     violations: list[Violation] = []
     planted: dict[str, bool] = {}
     trace: str = ""

@@ -38,9 +38,7 @@ class Run:
         Raises whatever the life, the judge or the checks have to object.
         """
         number = len(self.lives) + 1
-        return self.take_in(
-            self._engine(self._scenario.run, self.place, number, self._seed, crash)
-        )
+        return self.take_in(self._engine(self._scenario.run, self.place, number, self._seed, crash))
 
     def take_in(self, life: Life) -> bool:
         """Have judged what a life left in the place, wherever it was lived; see `live`."""

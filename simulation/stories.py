@@ -8,7 +8,16 @@ from typing import assert_never
 import msgspec
 
 from bootledger.simulation.engines import Life
-from bootledger.simulation.facts import Appended, Appending, Fact, Fetched, Noted, Passed, Refused
+from bootledger.simulation.facts import (
+    Appended,
+    Appending,
+    Began,
+    Fact,
+    Fetched,
+    Noted,
+    Passed,
+    Refused,
+)
 from bootledger.statemachine.events import Event, kind_of
 
 
@@ -30,6 +39,8 @@ def _lines(lives: Sequence[Life], end: str) -> Iterator[str]:
 def line_of(fact: Fact) -> str:
     """Return the line for one fact, empty if it is not worth one."""
     match fact:
+        case Began():
+            return ""
         case Passed():
             return fact.token
         case Appending():
