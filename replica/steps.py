@@ -139,7 +139,7 @@ class Steps:
             )
         )
         # A candidate that an earlier generation left unfinished would only take up room.
-        self._target.remove_unused(keep=(generation, *self._kept()))
+        self._target.remove_unused(keep=lambda: (generation, *self._kept()))
 
     @contextmanager
     def _candidate(self, snapshot: Snapshot, handle: BootstrapHandle) -> Iterator[Candidate]:
