@@ -147,7 +147,8 @@ class SharedEnvironment:
             raise RuntimeError("a transaction inside of a transaction would deadlock")
         try:
             with self._gate:
-                self._gate.wait_for(lambda: not self._closing)
+                while self._closing:
+                    self._gate.wait()
                 if self.retired:
                     raise Unavailable(f"{self.path} was closed meanwhile by `close_all`")
                 opened = self.opened or self.open()
@@ -299,8 +300,12 @@ def write_lock(path: Path, files: Files, wait_s: float) -> FileLock:
     It is held until the end of a `with` block. Raises `StoreBusy` with the holder's pid if another
     process holds it longer than `wait_s`.
     """
-    lock = files.lock(path / WRITE_LOCK_NAME)
+    return take_write_lock(files.lock(path / WRITE_LOCK_NAME), wait_s)
+
+
+def take_write_lock(lock: FileLock, wait_s: float) -> FileLock:
+    """Take the lock of `write_lock`, for a caller that takes it again and again."""
     try:
         return lock.acquire(wait_s=wait_s)
     except LockHeld as held:
-        raise StoreBusy(f"{path} is being written by {held.holder}") from held
+        raise StoreBusy(f"{lock.path.parent} is being written by {held.holder}") from held
