@@ -103,7 +103,7 @@ class Replication:
         """Take up one intent and bring it to its end; say whether it was already promoting."""
         with self._take_up() as handle:
             was_promoting = handle.progress.phase is State.PROMOTING
-            self._target.remove_unused(keep=self._needed())
+            self._target.remove_unused(keep=self._needed)
             if self._settings.verify_staged:
                 self._steps.verify_staged(handle)
             while handle.progress.unfinished:
@@ -111,7 +111,7 @@ class Replication:
                 step = next_step(handle.progress)
                 self._observer.on_step(step, handle.progress)
                 self._steps.do(step, handle)
-        self._target.remove_unused(keep=self._needed())
+        self._target.remove_unused(keep=self._needed)
         outcome = Outcome(
             intent_id=str(handle.intent_id),
             applied_lsn=known(handle.progress.applied_lsn, "the applied LSN"),

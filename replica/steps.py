@@ -68,24 +68,28 @@ class Steps:
             handle.suspend(cause, "shutdown")
             raise Stopped(cause, hint="the same command goes on from here")
 
-    def verify_staged(self, handle: BootstrapHandle) -> bool:
-        """Read everything that is staged again; drop what does not match. Return whether all did.
+    def verify_staged(self, handle: BootstrapHandle) -> None:
+        """Read everything that is staged again, and drop what does not match.
 
         When this returns, a drop is recorded, and those bytes are missing like any others. If the
         source has lost the base backup, another is pinned.
         """
         snapshot = handle.progress.snapshot
-        if handle.progress.phase is not State.TRANSFERRING or snapshot is None:
-            return True
-        try:
-            with self._candidate(snapshot, handle) as candidate:
-                lost = candidate.damaged(snapshot.staged, lambda: self.check_stop(handle))
-        except SnapshotLost:
-            self._pin(handle)
-            return False
-        if lost:
-            handle.drop(lost)
-        return not lost
+        if handle.progress.phase is State.TRANSFERRING and snapshot is not None:
+            try:
+                self._verified_timeline(snapshot, handle)
+            except SnapshotLost:
+                self._pin(handle)
+
+    def _verified_timeline(self, snapshot: Snapshot, handle: BootstrapHandle) -> int | None:
+        """Return the timeline of what is staged, None if anything of it had to be dropped."""
+        with self._candidate(snapshot, handle) as candidate:
+            lost = candidate.damaged(snapshot.staged, lambda: self.check_stop(handle))
+            timeline = candidate.manifest.timeline
+        if not lost:
+            return timeline
+        handle.drop(lost)
+        return None
 
     def do(self, step: plan.Step, handle: BootstrapHandle) -> None:
         """Do one step and record it. When this returns, `handle.progress` has moved on."""
@@ -139,7 +143,7 @@ class Steps:
             )
         )
         # A candidate that an earlier generation left unfinished would only take up room.
-        self._target.remove_unused(keep=(generation, *self._kept()))
+        self._target.remove_unused(keep=lambda: (generation, *self._kept()))
 
     @contextmanager
     def _candidate(self, snapshot: Snapshot, handle: BootstrapHandle) -> Iterator[Candidate]:
@@ -202,10 +206,9 @@ class Steps:
         Every byte is read again: what is damaged, or was lost with the file, is dropped and fetched
         again before anything is opened.
         """
-        if not self.verify_staged(handle):
+        timeline = self._verified_timeline(snapshot, handle)
+        if timeline is None:
             return
-        with self._candidate(snapshot, handle) as candidate:
-            timeline = candidate.manifest.timeline
         with closing(self._applier(snapshot.generation)) as applier:
             applied_lsn = applier.applied_lsn()
         if applied_lsn != snapshot.lsn:

@@ -212,15 +212,17 @@ class Target:
         # Again, even if CURRENT says so already: a crash may have left the rename without its sync.
         _write_current(self.path, directory.name, self._files)
 
-    def remove_unused(self, keep: Iterable[int] = ()) -> list[int]:
-        """Remove every generation that is neither in service, nor in `keep`, nor held by a reader.
+    def remove_unused(self, keep: Callable[[], Iterable[int]] = tuple) -> list[int]:
+        """Remove every generation that is neither in service, nor to keep, nor held by a reader.
 
-        Returns what was removed, durably. What a reader holds goes with a later call.
+        `keep` is asked what that is only if there is more than the one in service. Returns what was
+        removed, durably. What a reader holds goes with a later call.
         """
         self._check_owned()
-        kept = {self.current(), *keep}
-        unused = [generation for generation in self.generations() if generation not in kept]
-        return [generation for generation in unused if self.remove(generation)]
+        current = self.current()
+        others = [generation for generation in self.generations() if generation != current]
+        kept = set(keep()) if others else ()
+        return [each for each in others if each not in kept and self.remove(each)]
 
     def remove_made_for(self, intent_id: UUID) -> tuple[list[int], list[int]]:
         """Remove the generations that belong to an intent; return those removed, and those left.

@@ -31,12 +31,13 @@ class LiveIntent:
     Close it when the intent is left: the shared machine keeps a reference until then.
     """
 
-    trigger: _Trigger  # both are put here by `Machine.add_model`
-    may_trigger: _Trigger
+    trigger: _Trigger  # put here by `Machine.add_model`
 
     def __init__(self, progress: Progress = EMPTY) -> None:
         self.progress = progress
         self.state: str = progress.state.value
+        self._checked: Event | None = None
+        self._after = progress
         _MACHINE.add_model(self, initial=self.state)
 
     def check(self, event: Event) -> Progress:
@@ -45,8 +46,9 @@ class LiveIntent:
         Raises `IllegalEvent` or `GuardRefused` if it may not happen, with the table's reason.
         """
         after = advance(self.progress, event)
-        if self.state != self.progress.state or not self.may_trigger(kind_of(event), event=event):
+        if self.state != self.progress.state:
             raise _drifted(self, event)
+        self._checked, self._after = event, after
         return after
 
     def move(self, event: Event) -> None:
@@ -54,7 +56,10 @@ class LiveIntent:
 
         Raises like `check`, with nothing moved, if the event may not happen.
         """
-        after = self.check(event)
+        if event is not self._checked or self.state != self.progress.state:
+            self.check(event)
+        # Both are values, and nothing moved since: what was answered about this event still holds.
+        after, self._checked = self._after, None
         if not self.trigger(kind_of(event), event=event) or self.state != after.state:
             raise _drifted(self, event)
         self.progress = after

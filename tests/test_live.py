@@ -78,6 +78,30 @@ def test_a_state_assigned_by_hand_is_noticed() -> None:
     live.close()
 
 
+def test_a_state_assigned_between_check_and_move_is_noticed() -> None:
+    """What was answered before somebody moved the state is not acted upon."""
+    live, event = LiveIntent(fold(BEGUN)), checkpoint()
+    live.check(event)
+    live.state = State.CATCHING_UP
+    with pytest.raises(DivergedHistory, match=r"in catching_up.*in begun.*checkpoint"):
+        live.move(event)
+    assert live.progress == fold(BEGUN)
+    live.close()
+
+
+def test_an_answer_counts_for_its_event_and_once() -> None:
+    """A move is judged by what was said of that very event where the intent stands now."""
+    live, half = LiveIntent(fold(HALF)), chunk(40, 20)
+    live.check(half)
+    with pytest.raises(IllegalEvent, match="promote cannot happen in state transferring"):
+        live.move(promote())
+    live.move(half)
+    with pytest.raises(GuardRefused, match="staged already"):
+        live.move(half)
+    assert live.progress == fold([*HALF, half])
+    live.close()
+
+
 def test_transitions_alone_obeys_the_same_guards() -> None:
     """Triggering the shared machine directly, past `check`, still meets the table's guards."""
     live = LiveIntent(fold(RESTORED))

@@ -465,8 +465,8 @@ def test_removal_spares_what_is_in_service_and_what_is_kept(place: Path) -> None
     _make(place / "target", 5, promoted=3)
     before = _tree(place / "target")
     with _open(place / "target") as target:
-        assert target.remove_unused(keep=(5, 7)) == [1, 2, 4]
-        assert target.remove_unused(keep=(5, 7)) == []
+        assert target.remove_unused(keep=lambda: (5, 7)) == [1, 2, 4]
+        assert target.remove_unused(keep=lambda: (5, 7)) == []
         assert target.generations() == [3, 5]
     gone = tuple(generation_name(generation) for generation in (1, 2, 4))
     assert _tree(place / "target") == {
@@ -478,8 +478,19 @@ def test_before_the_first_promotion_only_what_is_kept_stays(place: Path) -> None
     """CURRENT says `none`, so that candidates of earlier attempts can go."""
     _make(place / "target", 3)
     with _open(place / "target") as target:
-        assert target.remove_unused(keep=[2]) == [1, 3]
+        assert target.remove_unused(keep=lambda: [2]) == [1, 3]
         assert target.generations() == [2]
+
+
+def test_with_nothing_to_remove_nobody_is_asked_what_to_keep(place: Path) -> None:
+    """What to keep takes looking at the ledger: that is spared where all is in service."""
+
+    def keep() -> list[int]:
+        raise AssertionError("asked for nothing")
+
+    _make(place / "target", 1, promoted=1)
+    with _open(place / "target") as target:
+        assert target.remove_unused(keep) == []
 
 
 # --- Readers --------------------------------------------------------------------------------------
@@ -537,7 +548,7 @@ def test_a_reader_that_is_overtaken_tries_again(
         def overtaken(path: Path) -> Iterator[bool]:
             for generation in itertools.islice(overtaking, 1):
                 target.promote(generation)
-                target.remove_unused(keep=[3])
+                target.remove_unused(keep=lambda: [3])
             with hold(path) as held:
                 yield held
 
@@ -721,7 +732,7 @@ def test_removal_survives_every_crash_and_every_pair() -> None:
 
     def remove(files: CrashingFiles, place: Path) -> None:
         with _open(place / "target", files) as target:
-            target.remove_unused(keep=[5])
+            target.remove_unused(keep=lambda: [5])
 
     def spared(place: Path) -> None:
         _current_was(4)(place)
@@ -858,7 +869,7 @@ def test_a_full_disk_changes_nothing_and_removal_frees_it(place: Path) -> None:
             refused(OutOfSpace, lambda: target.promote(3))
             assert target.current() == 2
             assert names() - before <= {"target/gen-0003/readers.lock"}
-            assert target.remove_unused(keep=[3]) == [1]
+            assert target.remove_unused(keep=lambda: [3]) == [1]
             target.promote(3)
             assert target.current() == 3
         print("done")
@@ -882,7 +893,7 @@ def test_a_disk_without_room_for_another_file_can_be_cleared(place: Path) -> Non
             refused(OutOfSpace, lambda: target.create_generation(3))
             refused(OutOfSpace, lambda: target.promote(1))
             assert target.current() is None
-            assert target.remove_unused(keep=[2]) == [1]
+            assert target.remove_unused(keep=lambda: [2]) == [1]
             target.promote(2)
         print("done")
         """,

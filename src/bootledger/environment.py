@@ -49,6 +49,7 @@ from bootledger.shared_environment import (
     close_all,
     join,
     leave,
+    take_write_lock,
     write_lock,
 )
 
@@ -84,6 +85,7 @@ class Environment:
         self._name = name
         self._wait_s = wait_s
         self._closed = False
+        self._write_lock = files.lock(shared.path / WRITE_LOCK_NAME)
 
     @classmethod
     def open(
@@ -193,9 +195,10 @@ class Environment:
         if not shared.writing.acquire(timeout=self._wait_s):
             raise StoreBusy(f"{self.path}: another thread has been writing for {self._wait_s} s")
         try:
-            with write_lock(self.path, self._files, max(deadline - time.monotonic(), 0)):
-                yield
+            take_write_lock(self._write_lock, max(deadline - time.monotonic(), 0))
+            yield
         finally:
+            self._write_lock.release()
             shared.writing.release()
 
     def copy(self, directory: Path, pause: Callable[[], None] = lambda: None) -> None:

@@ -122,10 +122,10 @@ def _build(
     with (
         sorted_errors(path),
         lmdb.open(os.fspath(path), max_dbs=len(databases), lib_version=0) as env,
+        env.begin(write=True) as txn,
     ):
-        db = {name: env.open_db(name.encode()) for name in databases}
-        with env.begin(write=True) as txn:
-            initialise(txn, db)
+        db = {name: env.open_db(name.encode(), txn=txn) for name in databases}
+        initialise(txn, db)
     with translated(path):
         # Made here, so that on a full disk a writer needs no room to lock.
         (path / WRITE_LOCK_NAME).touch()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import lmdb
 
-from bootledger.errors import CorruptRecord, InvalidValue
+from bootledger.errors import BootledgerError, CorruptRecord, InvalidValue
 from bootledger.system_errors import by_errno
 
 TRY_AGAIN = (lmdb.MapFullError, lmdb.MapResizedError, lmdb.ReadersFullError)
@@ -27,27 +25,28 @@ _FULL_BELOW_BYTES = 4096
 """LMDB reports a write that was cut short as EIO; with no page left, a full disk cut it."""
 
 
-@contextlib.contextmanager
-def sorted_errors(path: Path) -> Iterator[None]:
+class sorted_errors:  # noqa: N801 - used like `contextlib.suppress`
     """Turn LMDB's errors about the environment `path` into errors sorted by who must act."""
-    try:
-        yield
-    except TRY_AGAIN:
-        raise
-    except _UNSOUND as error:
-        raise CorruptRecord(
-            f"{path} is not a sound LMDB environment: {error}",
-            hint=_RESTORE,
-        ) from error
-    except lmdb.BadValsizeError as error:
-        raise InvalidValue(f"{path}: a key or a value is empty or too long: {error}") from error
-    except lmdb.Error as error:
-        if "data format" in str(error):  # py-lmdb's own look at the meta page; it has no class
-            raise CorruptRecord(
-                f"{path} is not an LMDB environment of ours: {error}", hint=_RESTORE
-            ) from error
-        code = errno.ENOSPC if _cut_short(path, error.code) else error.code
-        raise by_errno(code, str(path), error) from error
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, lmdb.Error) and not isinstance(error, TRY_AGAIN):
+            raise _sorted(error, self._path) from error
+
+
+def _sorted(error: lmdb.Error, path: Path) -> BootledgerError:
+    if isinstance(error, _UNSOUND):
+        return CorruptRecord(f"{path} is not a sound LMDB environment: {error}", hint=_RESTORE)
+    if isinstance(error, lmdb.BadValsizeError):
+        return InvalidValue(f"{path}: a key or a value is empty or too long: {error}")
+    if "data format" in str(error):  # py-lmdb's own look at the meta page; it has no class
+        return CorruptRecord(f"{path} is not an LMDB environment of ours: {error}", hint=_RESTORE)
+    code = errno.ENOSPC if _cut_short(path, error.code) else error.code
+    return by_errno(code, str(path), error)
 
 
 def _cut_short(path: Path, code: int) -> bool:

@@ -24,7 +24,7 @@ from bootledger.errors import (
     Unavailable,
     WrongProcess,
 )
-from bootledger.files import Files, LockHeld, translated
+from bootledger.files import FileLock, Files, LockHeld, translated
 from bootledger.lmdb_errors import sorted_errors
 
 # Text, because these types exist for type checkers only.
@@ -147,7 +147,8 @@ class SharedEnvironment:
             raise RuntimeError("a transaction inside of a transaction would deadlock")
         try:
             with self._gate:
-                self._gate.wait_for(lambda: not self._closing)
+                while self._closing:
+                    self._gate.wait()
                 if self.retired:
                     raise Unavailable(f"{self.path} was closed meanwhile by `close_all`")
                 opened = self.opened or self.open()
@@ -293,18 +294,18 @@ def is_environment(path: Path) -> bool:
         return (path / DATA_NAME).is_file()
 
 
-@contextlib.contextmanager
-def write_lock(path: Path, files: Files, wait_s: float) -> Iterator[None]:
-    """Hold the write lock of the environment `path`, which comes before LMDB's own mutex.
+def write_lock(path: Path, files: Files, wait_s: float) -> FileLock:
+    """Take the write lock of the environment `path`, which comes before LMDB's own mutex.
 
-    Raises `StoreBusy` with the holder's pid if another process holds it longer than `wait_s`.
+    It is held until the end of a `with` block. Raises `StoreBusy` with the holder's pid if another
+    process holds it longer than `wait_s`.
     """
-    lock = files.lock(path / WRITE_LOCK_NAME)
+    return take_write_lock(files.lock(path / WRITE_LOCK_NAME), wait_s)
+
+
+def take_write_lock(lock: FileLock, wait_s: float) -> FileLock:
+    """Take the lock of `write_lock`, for a caller that takes it again and again."""
     try:
-        lock.acquire(wait_s=wait_s)
+        return lock.acquire(wait_s=wait_s)
     except LockHeld as held:
-        raise StoreBusy(f"{path} is being written by {held.holder}") from held
-    try:
-        yield
-    finally:
-        lock.release()
+        raise StoreBusy(f"{lock.path.parent} is being written by {held.holder}") from held
