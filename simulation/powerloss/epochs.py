@@ -33,7 +33,7 @@ def epochs(trace: Trace, rules: Rules, block_bytes: int = PAGE_BYTES) -> Iterato
     """
     disk = Disk(trace.base, rules, block_bytes)
     number = 0
-    acknowledged: tuple[bytes, ...] = ()
+    acknowledged = trace.promised
     for operation in trace.operations:
         if isinstance(operation, Acknowledge):
             acknowledged += (operation.data,)

@@ -96,15 +96,7 @@ def judge(
                 tally.count(done, verdict.words)
                 if rest:
                     again.append(rest)
-    return Report(
-        tally.judged,
-        states.legal,
-        states.exhaustive and only is None and not tally.enough,
-        tally.violated,
-        tuple(sorted(tally.violations)[: stop_after or MOST_VIOLATIONS]),
-        time.perf_counter() - began,
-        workers,
-    )
+    return tally.report(states, time.perf_counter() - began, workers, whole=only is None)
 
 
 class _Tally:
@@ -117,6 +109,21 @@ class _Tally:
     @property
     def enough(self) -> bool:
         return self._stop_after is not None and self.violated >= self._stop_after
+
+    def report(self, states: States, seconds: float, workers: int, *, whole: bool) -> Report:
+        violations = sorted(self.violations)[: self._stop_after or MOST_VIOLATIONS]
+        judged, violated = self.judged, self.violated
+        if self.enough:  # what was judged beyond is a matter of who was faster
+            judged, violated = violations[-1].number + 1, len(violations)
+        return Report(
+            judged,
+            states.legal,
+            whole and not self.enough and states.exhaustive,
+            violated,
+            tuple(violations),
+            seconds,
+            workers,
+        )
 
     def count(self, done: list[Work], words: str | None) -> None:
         self.judged += len(done)

@@ -10,8 +10,9 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from bootledger.errors import InvalidValue
 from bootledger.simulation.powerloss.composing import Composer, Kept
@@ -27,6 +28,9 @@ DEFAULT_BUDGET = 20_000
 
 _CHANCES = (0.1, 0.5, 0.9)
 _PATIENCE = 500
+Key: TypeAlias = tuple[bytes, int]
+"""What a state is told apart by: the digest of its disk, and how much was acknowledged."""
+
 _TOKEN = re.compile(r"(\w+)/(\d+)/((?:sync#\d+)|end):keep=([0-9a-f]+)")
 
 
@@ -49,7 +53,7 @@ class States:
     Iterate over it as often as you like: the same seed gives the same states in the same order,
     each disk once for each set of promises. At most `budget` of them; where that is less than all,
     every moment gets its share. `legal` is how many choices there are, duplicates included;
-    `exhaustive` says that all of them are looked at.
+    `exhaustive` says that all of them are looked at. What is `known` is left out.
 
     Raises `InvalidValue` for a block that is not a power of two up to a page.
     """
@@ -62,6 +66,7 @@ class States:
         *,
         budget: int = DEFAULT_BUDGET,
         seed: int = 0,
+        known: Container[Key] = (),
     ) -> None:
         if block_bytes not in {2**power for power in range(PAGE_BYTES.bit_length())}:
             raise InvalidValue(f"a block of {block_bytes} bytes: a power of two up to {PAGE_BYTES}")
@@ -72,6 +77,7 @@ class States:
         self.epochs = tuple(epochs(trace, rules, block_bytes))
         self._legal = [_legal(epoch) for epoch in self.epochs]
         self._shares = _shares(self._legal, budget)
+        self._known = known
         self._composer: tuple[int, Composer] | None = None
 
     @property
@@ -86,7 +92,15 @@ class States:
 
     def __iter__(self) -> Iterator[State]:
         """Yield the states, moment by moment."""
-        seen: set[tuple[bytes, int]] = set()
+        for state, _ in self._keyed():
+            yield state
+
+    def keys(self) -> set[Key]:
+        """Return what the states are told apart by."""
+        return {key for _, key in self._keyed()}
+
+    def _keyed(self) -> Iterator[tuple[State, Key]]:
+        seen: set[Key] = set()
         for number, epoch in enumerate(self.epochs):
             composer = Composer(epoch)
             exhaustive = self._shares[number] == self._legal[number]
@@ -94,9 +108,10 @@ class States:
             patience = _PATIENCE
             for kept in _all(epoch.chains) if exhaustive else self._sample(epoch):
                 key = (composer.digest(kept), len(epoch.acknowledged))
-                if key not in seen:
+                if key not in seen and key not in self._known:
                     seen.add(key)
-                    yield State(self._token(epoch, kept), number, kept, epoch.acknowledged)
+                    token = self._token(epoch, kept)
+                    yield State(token, number, kept, epoch.acknowledged), key
                     left -= 1
                     patience = _PATIENCE
                 elif not exhaustive:

@@ -16,11 +16,15 @@ _VARYING = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 
 @dataclass(frozen=True)
 class Trace:
-    """One recording. `place` is where it was made, and where its states are recovered."""
+    """One recording. `place` is where it was made, and where its states are recovered.
+
+    `promised` is what had been acknowledged before it began.
+    """
 
     place: Path
     base: Image
     operations: tuple[Operation, ...]
+    promised: tuple[bytes, ...] = ()
 
     def syncs(self) -> Iterator[tuple[str, int]]:
         """Yield what makes something durable: its name, and where in `operations` it is.
