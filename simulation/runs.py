@@ -40,6 +40,8 @@ class Run:
         number = len(self.lives) + 1
         life = self._engine(self._scenario.run, self.place, number, self._seed, crash)
         self.lives.append(life)
+        if life.error is not None:
+            raise life.error
         self._judge.judge(self.place, life.facts)
         if life.died_at is not None:
             visit(self._scenario.between, self.place, self._seed)
