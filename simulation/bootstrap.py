@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TypeAlias
+from uuid import UUID
+
+from msgspec.structs import replace
 
 from bootledger.errors import BootledgerError
 from bootledger.operator_events import OperatorEvent
@@ -20,7 +23,9 @@ from bootledger.simulation.ports import WatchedSource, watched_applier
 from bootledger.simulation.promises import Promises
 from bootledger.simulation.scenario import Scenario, Visit, nothing
 from bootledger.simulation.world import World
-from bootledger.statemachine.events import Holder
+from bootledger.statemachine.events import Begin, Holder
+from bootledger.statemachine.progress import Progress
+from bootledger.statemachine.target_ref import TargetRef
 from bootledger.store.lmdb import LmdbEventStore
 from bootledger.store.port import Append, NodeExpectation
 
@@ -72,7 +77,7 @@ def bootstrap(
                 target,
                 watched_applier(open_applier, world),
                 files=world.files,
-                settings=replace(settings, clock=world.clock),
+                settings=replaced(settings, clock=world.clock),
             ).run()
 
     return Scenario(live, prepare, between, check, _promises)
@@ -92,9 +97,14 @@ def open_log(world: World) -> IntentLog:
 
 
 class _Log(IntentLog):
-    """An intent log whose owner has the same name in each repetition."""
+    """An intent log that says the same in each repetition, whatever process and directory it is."""
 
     life: int
+
+    def _append_begin(self, intent_id: UUID, event: Begin) -> Progress:
+        """Begin without the path of the target: a world may lie anywhere."""
+        ref = event.target and TargetRef(event.target.target_id)
+        return super()._append_begin(intent_id, replace(event, target=ref))
 
     def me(self) -> Holder:
         """Return this life as a holder."""

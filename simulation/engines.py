@@ -27,38 +27,46 @@ _ENDED_WELL, _ENDED_BADLY = 0, 70
 
 
 class LifeFailed(AssertionError):
-    """A life that was a process of its own ended by an exception; the message has its words."""
+    """A life ended as none may; the message has its words."""
 
 
 class Life(NamedTuple):
-    """One life, after the fact: what it said, and where it died (None if it reached its end)."""
+    """One life, after the fact: what it said, where it died, and what it raised otherwise.
+
+    A life with neither `died_at` nor `error` reached its end.
+    """
 
     facts: list[Fact]
     died_at: str | None
+    error: BaseException | None = None
 
 
 Engine: TypeAlias = Callable[[Visit, Path, int, int, Where | None], Life]
-"""Lives `run` at a place as that life, with a seed, to die at a point. Raises what it raises."""
+"""Lives `run` at a place as that life, with a seed, to die at a point. Raises nothing of its."""
 
 
 def live_in_process(run: Visit, path: Path, life: int, seed: int, crash: Where | None) -> Life:
-    """Live here; a death is a poisoned world. Raises what the life raises."""
+    """Live here; a death is a poisoned world."""
     world = World(path, life=life, seed=seed, crash=crash)
+    error: BaseException | None = None
     try:
         run(world)
-    except SimulatedCrash:
-        if world.files.died_at is None:
-            raise  # somebody else's
-    else:
         if world.files.died_at is not None:
-            raise AssertionError(f"went on living after it died at {world.files.died_at}")
+            error = LifeFailed(f"went on living after it died at {world.files.died_at}")
+    except SimulatedCrash as crashed:
+        if world.files.died_at is None:
+            error = LifeFailed(f"died of what nobody asked for: {crashed}")
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as raised:  # noqa: BLE001 - whatever a life raises is what it came to
+        error = raised
     finally:
         world.bury()
-    return Life(world.facts, world.files.died_at)
+    return Life(world.facts, world.files.died_at, error)
 
 
 def live_in_a_child(run: Visit, path: Path, life: int, seed: int, crash: Where | None) -> Life:
-    """Live in a forked process, which kills itself at the point. Raises `LifeFailed`."""
+    """Live in a forked process, which kills itself at the point; its error is a `LifeFailed`."""
     close_all()  # LMDB's environments do not survive a fork
     reading, writing = os.pipe()
     pid = os.fork()
@@ -78,13 +86,13 @@ def live_in_a_child(run: Visit, path: Path, life: int, seed: int, crash: Where |
                     failed = data.decode()
     finally:
         _, status = os.waitpid(pid, 0)
-    if failed is not None:
-        raise LifeFailed(failed)
     code = os.waitstatus_to_exitcode(status)
+    if failed is not None:
+        return Life(facts, None, LifeFailed(failed))
     if code == _ENDED_WELL:
         return Life(facts, None)
     if code != -signal.SIGKILL:
-        raise LifeFailed(f"life {life} ended with {code}, killed by nobody")
+        return Life(facts, None, LifeFailed(f"its process ended with {code}, killed by nobody"))
     return Life(facts, next(f.token for f in reversed(facts) if isinstance(f, Passed)))
 
 
@@ -104,7 +112,7 @@ def _live_and_exit(
         run(World(path, life=life, seed=seed, crash=crash, files=KilledFiles, hear=hear))
         code = _ENDED_WELL
     except BaseException:  # noqa: BLE001 - whatever it is crosses to the parent, as words
-        send(_FAILED, traceback.format_exc().encode())
+        send(_FAILED, traceback.format_exc().rstrip().encode())
     finally:
         # Nothing of the parent's may run here: neither its `finally` blocks nor its exit handlers.
         os._exit(code)

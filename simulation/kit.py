@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from bootledger.simulation import proving
 from bootledger.simulation.bootstrap import Build, bootstrap
 from bootledger.simulation.exploring import Explorer, Told
 from bootledger.simulation.reports import Report
@@ -27,6 +28,7 @@ def explore(  # noqa: PLR0913 - each is the caller's choice, by name
     budget: int = DEFAULT_BUDGET,
     seed: int = 0,
     workers: int = 1,
+    prove: bool = False,
     told: Told | None = None,
 ) -> Report:
     """Run a bootstrap of the caller's parts through every crash, and report what went wrong.
@@ -39,12 +41,19 @@ def explore(  # noqa: PLR0913 - each is the caller's choice, by name
     a run; at most `budget` runs (states, for a loss of power). The same `seed` is the same run,
     with any number of `workers`. `told` hears how many runs were made since the last time.
 
+    With `prove` the check is checked, if nothing was wrong: appliers that are made to forget a
+    change, to apply an old one again, and to say too early that they applied
+    (`bootledger.simulation.planted`) must each be objected to. Those runs are not in the numbers.
+
     Raises nothing for what it finds: ask the report (`Report.assert_ok`). Raises `InvalidValue` for
-    a bad argument.
+    a bad argument, `CrashBug` if there is nothing to `prove` with: no two changes of one key, say.
     """
-    scenario = bootstrap(build, check, prepare=prepare, between=between)
-    return explore_scenario(
-        scenario,
+
+    def scenario_of(made: Build) -> Scenario:
+        return bootstrap(made, check, prepare=prepare, between=between)
+
+    report = explore_scenario(
+        scenario_of(build),
         crashes=crashes,
         engine=engine,
         budget=budget,
@@ -52,6 +61,9 @@ def explore(  # noqa: PLR0913 - each is the caller's choice, by name
         workers=workers,
         told=told,
     )
+    if prove and not report.violations:
+        report.planted = proving.prove(scenario_of, build, seed)
+    return report
 
 
 def explore_scenario(

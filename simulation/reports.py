@@ -63,7 +63,7 @@ class Report(msgspec.Struct, kw_only=True):
     @property
     def smallest(self) -> Violation | None:
         """The violation with the fewest crashes, the first found of them; None if there is none."""
-        return min(self.violations, key=lambda found: len(found.token.split(",")), default=None)
+        return min(self.violations, key=lambda found: found.token.count("#"), default=None)
 
     def assert_ok(self, *, min_boundaries: int = DEFAULT_MIN_BOUNDARIES) -> None:
         """Raise `CrashBug` if anything was wrong, or was not looked at.

@@ -43,6 +43,8 @@ class Run:
     def take_in(self, life: Life) -> bool:
         """Have judged what a life left in the place, wherever it was lived; see `live`."""
         self.lives.append(life)
+        if life.error is not None:
+            raise life.error
         self._judge.judge(self.place, life.facts)
         if life.died_at is not None:
             visit(self._scenario.between, self.place, self._seed)

@@ -166,13 +166,13 @@ class FileApplier:
 
 SNAPSHOT_LSN = 40
 LAST_LSN = 60
-CHUNK_BYTES = 400
+CHUNK_BYTES = 300
 
 
 def sample_changes() -> list[Change]:
     """Return the changes of the sample: keys are written more than once, some are deleted."""
     return [
-        Change(lsn, b"key-%02d" % (lsn % 23), None if lsn % 11 == 0 else b"%d " % lsn * 32)
+        Change(lsn, b"key-%02d" % (lsn % 17), None if lsn % 11 == 0 else b"%d " % lsn * 32)
         for lsn in range(1, LAST_LSN + 1)
     ]
 
@@ -185,11 +185,13 @@ def database_at(lsn: int) -> FileDatabase:
     return database
 
 
-def _build(world: World) -> tuple[Source, OpenApplier]:
+def build(world: World) -> tuple[Source, OpenApplier]:
+    """Make the sample's source and applier: a `Build`."""
     return sample_source(), partial(FileApplier, world.files)
 
 
-def _check(world: World) -> None:
+def check(world: World) -> None:
+    """Compare all of the replica with the sample's database after its last change."""
     found = FileDatabase.read(world.database)
     if found != database_at(LAST_LSN):
         raise Broken(f"the replica holds {found}, not {database_at(LAST_LSN)}")
@@ -204,4 +206,4 @@ def sample_source() -> ListedSource:
 
 def small() -> Scenario:
     """Return the small bootstrap: six chunks, then twenty changes in four batches."""
-    return bootstrap(_build, _check)
+    return bootstrap(build, check)

@@ -5,8 +5,11 @@ A task knows nothing of the others, so that any number of workers gives the same
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
@@ -14,11 +17,12 @@ from blake3 import blake3
 
 from bootledger.simulation.crashing import Where
 from bootledger.simulation.engines import ENGINES, Life
-from bootledger.simulation.facts import Passed
+from bootledger.simulation.facts import encode_fact
 from bootledger.simulation.reports import Violation, violation
 from bootledger.simulation.runs import Run, fresh_run
 from bootledger.simulation.scenario import Scenario
-from bootledger.simulation.schedules import point_name
+from bootledger.simulation.schedules import Schedule, point_name
+from bootledger.simulation.shrinking import Failure, points_of, shrink
 from bootledger.simulation.stories import tell
 
 MAX_VIOLATIONS = 20
@@ -61,18 +65,29 @@ class _Tally:
         """Whether enough violations are known."""
         return len(self._violations) >= MAX_VIOLATIONS
 
-    def play(self, run: Run, schedule: Sequence[Where], *, lived: int = 0) -> None:
+    def play(self, run: Run, schedule: Sequence[Where], *, lived: int = 0) -> Failure | None:
         """Play one schedule in `run`, of which `lived` lives were counted before."""
-        try:
-            run.play(schedule)
-        except Exception as error:  # noqa: BLE001 - whatever the simulated code, or a check, raises
-            story = tell(run.lives, f"WRONG: {error}")
-            self._violations.append(violation(run.deaths, error, story))
+        failure = _play(run, schedule)
+        if failure is not None:
+            self._violations.append(failure.violation)
+        new = run.lives[lived:]
         self._runs += 1
-        self._lives += len(run.lives) - lived
+        self._lives += len(new)
         self._boundaries.update(point_name(token) for token in run.deaths[lived:])
         self.follow = points_of(run.lives[-1]) if run.lives else ()
-        self._trace.update(repr((run.deaths, self.follow)).encode())
+        for life in new:
+            self._trace.update(_spoken(life, run.place))
+        return failure
+
+    def play_fresh(self, schedule: Sequence[Where]) -> Failure | None:
+        """Play one schedule from the beginning."""
+        with fresh_run(self._plan.scenario, ENGINES[self._plan.engine], self._plan.seed) as run:
+            return self.play(run, schedule)
+
+    def shrink(self, failure: Failure) -> None:
+        """Put the smallest failure that can be made of the last one into its place."""
+        smallest = shrink(failure, partial(_replay, self._plan))
+        self._violations[-1] = smallest.violation
 
     def found(self) -> Found:
         """Return the sum."""
@@ -86,16 +101,32 @@ class _Tally:
         )
 
 
-def points_of(life: Life) -> tuple[str, ...]:
-    """Return the tokens of the points that a life passed."""
-    return tuple(fact.token for fact in life.facts if isinstance(fact, Passed))
+def _play(run: Run, schedule: Sequence[Where]) -> Failure | None:
+    try:
+        run.play(schedule)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever the simulated code, or a check, raises
+        found = violation(run.deaths, error, tell(run.lives, f"WRONG: {error}"))
+        return Failure(found, tuple(run.lives))
+    return None
+
+
+def _replay(plan: Plan, schedule: Schedule) -> Failure | None:
+    with fresh_run(plan.scenario, ENGINES[plan.engine], plan.seed) as run:
+        return _play(run, schedule)
+
+
+def _spoken(life: Life, place: Path) -> bytes:
+    """Return all that a life said, whichever directory it worked in."""
+    said = b"".join(encode_fact(fact) for fact in life.facts)
+    return said.replace(os.fsencode(place), b"PLACE")
 
 
 def play_one(plan: Plan, schedule: Sequence[Where]) -> Found:
     """Play one schedule from the beginning."""
     tally = _Tally(plan)
-    with fresh_run(plan.scenario, ENGINES[plan.engine], plan.seed) as run:
-        tally.play(run, schedule)
+    tally.play_fresh(schedule)
     return tally.found()
 
 
@@ -113,13 +144,16 @@ def play_pairs(plan: Plan, first: str, seconds: Sequence[str]) -> Found:
 
 
 def play_random(plan: Plan, crashes: int, points: int, task: int, runs: int) -> Found:
-    """Play `runs` schedules of up to `crashes` crashes at random points."""
+    """Play `runs` schedules of up to `crashes` crashes at random points; a failure is made small.
+
+    The first one ends the task: the others would be made of the same fault.
+    """
     tally = _Tally(plan)
     chance = Random(f"{plan.seed} {task}")
     for _ in range(runs):
         schedule = [chance.randint(1, points) for _ in range(chance.randint(1, crashes))]
-        with fresh_run(plan.scenario, ENGINES[plan.engine], plan.seed) as run:
-            tally.play(run, schedule)
-        if tally.full:
+        failure = tally.play_fresh(schedule)
+        if failure is not None:
+            tally.shrink(failure)
             break
     return tally.found()

@@ -23,6 +23,7 @@ class Second:
     """What came of the disks that the recovery of one state, `first`, may leave."""
 
     first: str
+    states: States
     report: Report
 
 
@@ -36,6 +37,7 @@ def nested(
     seed: int = 0,
     workers: int = 2,
     hang_s: float = DEFAULT_HANG_S,
+    only: tuple[str, str] | None = None,
 ) -> Iterator[Second]:
     """Lose power, record `live` on what is left, lose power in that, and judge with `recover`.
 
@@ -43,9 +45,10 @@ def nested(
     violation is told by two tokens: the first state's, and the second's in the recording of `live`
     on the first. What was acknowledged before either loss has to be there.
 
-    Writes over the directory that was recorded.
+    With `only`, that one second state of that first one. Writes over the directory that was
+    recorded.
     """
-    chosen = _drawn(states, firsts, seed)
+    chosen = _drawn(states, firsts, seed) if only is None else [states.replay(only[0])]
     place = Place(states.trace.place)
     for done, state in enumerate(chosen):
         place.restore(states.image(state))
@@ -58,7 +61,14 @@ def nested(
             budget=max(budget // len(chosen), 1),
             seed=seed + done,
         )
-        yield Second(state.token, judge(second, recover, workers=workers, hang_s=hang_s))
+        report = judge(
+            second,
+            recover,
+            workers=workers,
+            hang_s=hang_s,
+            only=None if only is None else only[1:],
+        )
+        yield Second(state.token, second, report)
 
 
 def _drawn(states: States, count: int, seed: int) -> Sequence[State]:
