@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from losses import Ledger, fresh_place, recorded, survived
 
@@ -26,10 +24,9 @@ def test_the_whole_trace_leaves_the_real_tree() -> None:
 @pytest.mark.parametrize("rules", Rules)
 @pytest.mark.parametrize("block_bytes", [4096, 512])
 def test_a_ledger_survives_every_power_loss(rules: Rules, block_bytes: int) -> None:
-    """Twelve events, one by one: what was acknowledged is there, at most one more, and it goes on."""
+    """Twelve events, one by one: all that was acknowledged, at most one more, and it goes on."""
     ledger = Ledger(12)
     with fresh_place() as place:
         states = States(recorded(ledger.run, place), rules, block_bytes, budget=1000)
         report = survived(judge(states, ledger.recover))
     assert report.exhaustive or block_bytes == 512
-    print(report)

@@ -46,9 +46,9 @@ from bootledger.simulation.powerloss.pending import (
     Data,
     Entry,
     Naming,
-    cut_off,
     cuts,
     renamed,
+    trimmed,
 )
 
 
@@ -159,12 +159,13 @@ class Disk:
             self._sizes[inode] = end_bytes
             if self._rules is Rules.STRICT:
                 self._change(inode, _SIZE, NewSize(end_bytes, grow_only=True))
+        hole = False
         for patch in patches(offset_bytes, data, self._block_bytes):
-            if not self._is_hole(inode, patch):
+            hole = self._is_hole(inode, patch)
+            if not hole:
                 self._change(inode, patch.offset_bytes // self._block_bytes, patch)
-            elif self._rules is Rules.EXT4:
-                end_bytes = patch.offset_bytes + len(patch.data)
-                self._change(inode, _SIZE, NewSize(end_bytes, grow_only=True))
+        if hole and self._rules is Rules.EXT4:
+            self._change(inode, _SIZE, NewSize(end_bytes, grow_only=True))
 
     def _change(self, inode: int, block: int, change: Change) -> None:
         self._order += 1
@@ -199,16 +200,18 @@ class Disk:
         self.durable = Image(self.durable.names, contents, self.durable.targets)
 
     def _flush_blocks(self, inode: int, start_bytes: int, end_bytes: int) -> None:
-        """Flush the blocks of a range, and the size if they would lie outside of it."""
+        """Flush the blocks of a range, and the size if they lie outside of it or it was cut."""
         blocks = range(start_bytes // self._block_bytes, -(-end_bytes // self._block_bytes))
-        grown = end_bytes > self.durable.contents[inode].size_bytes
+        pending = self._data.pop(inode, [])
+        grown = end_bytes > self.durable.contents[inode].size_bytes or any(map(cuts, pending))
         now: list[Data] = []
         later: list[Data] = []
-        for each in self._data.pop(inode, ()):
+        for each in pending:
             block = each.chain[1]
             if grown if block == _SIZE else block in blocks:
                 now.append(each)
-                later = [before for before in later if not cut_off(before, each)]
+                left = (trimmed(before, each) for before in later)
+                later = [before for before in left if before is not None]
             else:
                 later.append(each)
         self._flush(inode, now)

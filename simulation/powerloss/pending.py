@@ -44,14 +44,15 @@ def cuts(each: Data) -> bool:
     return isinstance(each.change, NewSize) and not each.change.grow_only
 
 
-def cut_off(before: Data, cut: Data) -> bool:
-    """Return whether `before` lies where `cut`, durable now, has ended the file."""
-    return (
-        cuts(cut)
-        and isinstance(cut.change, NewSize)
-        and isinstance(before.change, Patch)
-        and before.change.offset_bytes >= cut.change.size_bytes
-    )
+def trimmed(before: Data, cut: Data) -> Data | None:
+    """Return what is left of `before` once `cut` is durable: nothing beyond where the file ends."""
+    if not isinstance(before.change, Patch) or not isinstance(cut.change, NewSize):
+        return before
+    offset_bytes, data = before.change
+    left = data[: max(cut.change.size_bytes - offset_bytes, 0)]
+    if cut.change.grow_only or left == data:
+        return before
+    return before._replace(change=Patch(offset_bytes, left)) if left else None
 
 
 def renamed(names: Mapping[int, Names], namings: Iterable[Naming]) -> Mapping[int, Names]:

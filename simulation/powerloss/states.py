@@ -31,7 +31,7 @@ _PATIENCE = 500
 Key: TypeAlias = tuple[bytes, int]
 """What a state is told apart by: the digest of its disk, and how much was acknowledged."""
 
-_TOKEN = re.compile(r"(\w+)/(\d+)/((?:sync#\d+)|end):keep=([0-9a-f]+)")
+_TOKEN = re.compile(r"\w+/\d+/(sync#\d+|end):keep=([0-9a-f]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class States:
         self._legal = [_legal(epoch) for epoch in self.epochs]
         self._shares = _shares(self._legal, budget)
         self._known = known
+        self._prefix = f"{rules.value}/{block_bytes}/"
         self._composer: tuple[int, Composer] | None = None
 
     @property
@@ -110,14 +111,20 @@ class States:
                 key = (composer.digest(kept), len(epoch.acknowledged))
                 if key not in seen and key not in self._known:
                     seen.add(key)
-                    token = self._token(epoch, kept)
-                    yield State(token, number, kept, epoch.acknowledged), key
+                    yield self.state(number, kept), key
                     left -= 1
                     patience = _PATIENCE
                 elif not exhaustive:
                     patience -= 1
                 if not left or not patience:
                     break
+
+    def state(self, epoch: int, kept: Kept) -> State:
+        """Return the state of a moment that has `kept`, whether it is one of those drawn or not."""
+        moment = self.epochs[epoch]
+        choice = _packed(kept, moment.chains)
+        token = f"{self._prefix}{moment.label}:keep={choice:x}"
+        return State(token, epoch, kept, moment.acknowledged)
 
     def image(self, state: State) -> Image:
         """Return the disk of a state. Fast for states of one moment in a row."""
@@ -131,21 +138,15 @@ class States:
         Raises `InvalidValue` if there is none: the token is of another trace or other rules.
         """
         found = _TOKEN.fullmatch(token)
-        prefix = f"{self.rules.value}/{self.block_bytes}/"
-        if found is not None and token.startswith(prefix):
+        if found is not None and token.startswith(self._prefix):
+            choice = int(found[2], 16)
             for number, epoch in enumerate(self.epochs):
-                choice = int(found[4], 16)
-                if epoch.label == found[3] and choice < self._legal[number]:
-                    kept = _unpacked(choice, epoch.chains)
-                    return State(token, number, kept, epoch.acknowledged)
+                if epoch.label == found[1] and choice < self._legal[number]:
+                    return self.state(number, _unpacked(choice, epoch.chains))
         raise InvalidValue(
-            f"{token!r} is no state of this trace under {prefix}",
+            f"{token!r} is no state of this trace under {self._prefix}",
             hint="replay it with the rules and the recording that it was found with",
         )
-
-    def _token(self, epoch: Epoch, kept: Kept) -> str:
-        choice = _packed(kept, epoch.chains)
-        return f"{self.rules.value}/{self.block_bytes}/{epoch.label}:keep={choice:x}"
 
     def _sample(self, epoch: Epoch) -> Iterator[Kept]:
         """Yield choices without end."""

@@ -100,7 +100,7 @@ def record_command(
             errors="replace",
             check=False,
         )
-        if "strace:" in done.stderr and not scratch.told.stat().st_size:
+        if not scratch.told.exists() or not scratch.told.stat().st_size:
             raise CannotTrace(done.stderr.strip())
         if done.returncode:
             raise RecordedRunFailed(f"{command} ended with {done.returncode}: {done.stderr}")
