@@ -13,7 +13,8 @@ from bootledger.simulation.tasks import Plan
 
 EngineName: TypeAlias = Literal["inproc", "sigkill", "powerloss"]
 
-DEFAULT_BUDGET = 20_000
+DEFAULT_BUDGET = 25_000
+"""Enough for every pair of crashes of a bootstrap with 150 points."""
 
 
 def explore(  # noqa: PLR0913 - each is the caller's choice, by name
@@ -37,7 +38,8 @@ def explore(  # noqa: PLR0913 - each is the caller's choice, by name
 
     Order: once without a crash, every single crash, every pair, then at random up to `crashes` in
     a run; at most `budget` runs (states, for a loss of power). The same `seed` is the same run,
-    with any number of `workers`. `told` hears how many runs were made since the last time.
+    with any number of `workers`. `told` hears of the report so far, again and again; what it
+    raises, as whatever else interrupts, ends the exploration.
 
     Raises nothing for what it finds: ask the report (`Report.assert_ok`). Raises `InvalidValue` for
     a bad argument.
@@ -72,7 +74,7 @@ def explore_scenario(
 def replay(
     scenario: Scenario, token: str, *, engine: EngineName = "inproc", seed: int = 0
 ) -> Report:
-    """Play one schedule, by the token of a violation, and report what it found.
+    """Play one schedule, by the token of a violation, and report what it found, with the story.
 
     Raises `InvalidValue` if the token is none.
     """

@@ -6,7 +6,7 @@ A task knows nothing of the others, so that any number of workers gives the same
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -26,7 +26,10 @@ MAX_VIOLATIONS = 20
 
 
 class Found(NamedTuple):
-    """What one task did: `follow` are the points of the last life, for the next stage."""
+    """What one task did: `follow` are the points of the last life, for the next stage.
+
+    `story` is what happened, if that was asked for.
+    """
 
     runs: int = 0
     lives: int = 0
@@ -34,14 +37,20 @@ class Found(NamedTuple):
     violations: tuple[Violation, ...] = ()
     follow: tuple[str, ...] = ()
     trace: bytes = b""
+    story: tuple[str, ...] = ()
+
+
+def _never() -> bool:
+    return False
 
 
 class Plan(NamedTuple):
-    """What is explored, and how."""
+    """What is explored, and how. `halted` says whether what is left need not be played."""
 
     scenario: Scenario
     engine: str
     seed: int
+    halted: Callable[[], bool] = _never
 
 
 class _Tally:
@@ -58,8 +67,8 @@ class _Tally:
 
     @property
     def full(self) -> bool:
-        """Whether enough violations are known."""
-        return len(self._violations) >= MAX_VIOLATIONS
+        """Whether enough violations are known, or nobody waits for more."""
+        return len(self._violations) >= MAX_VIOLATIONS or self._plan.halted()
 
     def play(self, run: Run, schedule: Sequence[Where], *, lived: int = 0) -> None:
         """Play one schedule in `run`, of which `lived` lives were counted before."""
@@ -91,12 +100,16 @@ def points_of(life: Life) -> tuple[str, ...]:
     return tuple(fact.token for fact in life.facts if isinstance(fact, Passed))
 
 
-def play_one(plan: Plan, schedule: Sequence[Where]) -> Found:
-    """Play one schedule from the beginning."""
+def play_one(plan: Plan, schedule: Sequence[Where], *, tells: bool = False) -> Found:
+    """Play one schedule from the beginning, and tell its story if that is wanted."""
     tally = _Tally(plan)
     with fresh_run(plan.scenario, ENGINES[plan.engine], plan.seed) as run:
         tally.play(run, schedule)
-    return tally.found()
+    found = tally.found()
+    if not tells:
+        return found
+    wrong = next((violation.story for violation in found.violations), None)
+    return found._replace(story=wrong or tell(run.lives, "everything is as it must be"))
 
 
 def play_pairs(plan: Plan, first: str, seconds: Sequence[str]) -> Found:
