@@ -25,6 +25,7 @@ from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.housekeeping import gc
 from bootledger.cli.moments import At, moment
 from bootledger.cli.signals import StopRequest
+from bootledger.cli.simulate import simulate
 from bootledger.cli.tables import console, dangling_blocks, status_of
 from bootledger.cli.watching import (
     JsonObserver,
@@ -42,7 +43,7 @@ from bootledger.projections.runner import catch_up
 from bootledger.replica.loop import Outcome
 from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
 
-__all__ = ["app", "compact", "exchange", "gc", "history", "verbs", "verify"]
+__all__ = ["app", "compact", "exchange", "gc", "history", "simulate", "verbs", "verify"]
 
 
 @app.command(rich_help_panel=REPLICATING)

@@ -40,11 +40,12 @@ def bootledger(*, _version: Version = False) -> None:
     """Copy a database to a replica, and never start over."""
 
 
-REPLICATING, LOOKING, DECIDING, KEEPING = HEADINGS = (
+REPLICATING, LOOKING, DECIDING, KEEPING, PROVING = HEADINGS = (
     "Replicate",
     "Look",
     "Decide",
     "Keep in order",
+    "Prove",
 )
 """Under which headings, and in which order, `--help` lists the commands."""
 

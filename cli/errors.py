@@ -29,6 +29,12 @@ class ExitCode(enum.IntEnum):
     """`verify`: layer 2, a record or its place."""
     DAMAGED_HISTORY = 13
     """`verify`: layer 3, what the events say, or what is kept beside them."""
+    VIOLATED = 21
+    """`simulate`: a run ended wrong."""
+    BLIND = 22
+    """`simulate --prove`: the check accepted a fault that was planted."""
+    FEW_BOUNDARIES = 23
+    """`simulate`: lives ended at too few distinct points to prove anything."""
     REFUSED = 64
     """The request may not be carried out; nothing was written."""
     CORRUPTED = 65

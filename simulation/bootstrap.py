@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TypeAlias
@@ -37,6 +38,14 @@ Build: TypeAlias = Callable[[World], tuple[Source, OpenApplier]]
 _SETTINGS = Settings(batch_changes=5, lag_changes=0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BootstrapScenario(Scenario):
+    """A scenario that knows what it was built of; `of` makes the same of another build."""
+
+    build: Build
+    of: Callable[[Build], BootstrapScenario]
+
+
 def bootstrap(
     build: Build,
     check: Visit,
@@ -44,7 +53,7 @@ def bootstrap(
     prepare: Visit = nothing,
     between: Visit = nothing,
     settings: Settings = _SETTINGS,
-) -> Scenario:
+) -> BootstrapScenario:
     """Return the scenario in which a target is brought up to date by the caller's parts.
 
     One life is one start of `Replication` with what `build` makes of the world, on a real ledger;
@@ -80,7 +89,10 @@ def bootstrap(
                 settings=replaced(settings, clock=world.clock),
             ).run()
 
-    return Scenario(live, prepare, between, check, _promises)
+    def of(other: Build) -> BootstrapScenario:
+        return bootstrap(other, check, prepare=prepare, between=between, settings=settings)
+
+    return BootstrapScenario(live, prepare, between, check, _promises, build=build, of=of)
 
 
 def _promises(path: Path) -> Promises:

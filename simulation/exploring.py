@@ -7,12 +7,14 @@ same faults.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.synchronize import Event
 from random import Random
 from typing import TypeAlias
 
@@ -29,8 +31,8 @@ _RANDOM_RUNS = 50
 """Random runs in one task."""
 _PAIRS_CRASHES = 2
 
-Told: TypeAlias = Callable[[int], None]
-"""Told how many runs were made since the last time."""
+Told: TypeAlias = Callable[[Report], None]
+"""Told of the report as it is so far, again and again. What it raises ends the exploration."""
 Task: TypeAlias = Callable[[Plan], Found]
 
 
@@ -48,19 +50,22 @@ class Explorer:
         self._workers = workers
         self._told = told or (lambda _: None)
         self._trace = blake3()
+        self._began_s = time.monotonic()
 
     def explore(self, crashes: int) -> Report:
         """Play every schedule of up to `crashes` crashes, as far as the budget goes."""
-        began_s = time.monotonic()
+        self._began_s = time.monotonic()
         with _workers(self._plan, self._workers) as run_all:
             self._stages(crashes, run_all)
+        whole = (True, self.report.every_single, self.report.every_pair)
+        self.report.exhaustive = 0 <= crashes < len(whole) and whole[crashes]
         self.report.trace = self._trace.hexdigest()
-        self.report.duration_s = time.monotonic() - began_s
         return self.report
 
     def play(self, schedule: Schedule) -> Report:
-        """Play one schedule."""
-        self._add(play_one(self._plan, schedule))
+        """Play one schedule, and keep its story."""
+        found = self._add(play_one(self._plan, schedule, tells=True))
+        self.report.story = found.story
         return self.report
 
     def _stages(self, crashes: int, run_all: Callable[[Iterable[Task]], Iterator[Found]]) -> None:
@@ -113,8 +118,9 @@ class Explorer:
             sorted((Counter(report.boundaries) + Counter(found.boundaries)).items())
         )
         report.violations.extend(found.violations)
+        report.duration_s = time.monotonic() - self._began_s
         self._trace.update(found.trace)
-        self._told(found.runs)
+        self._told(report)
         return found
 
 
@@ -144,21 +150,26 @@ def _workers(plan: Plan, count: int) -> Iterator[Callable[[Iterable[Task]], Iter
         yield lambda tasks: (task(plan) for task in tasks)
         return
     close_all()  # LMDB's environments do not survive a fork
-    with ProcessPoolExecutor(
-        count,
-        mp_context=multiprocessing.get_context("fork"),  # a scenario is code: it cannot be sent
-        initializer=_remember,
-        initargs=(plan,),
-    ) as pool:
+    context = multiprocessing.get_context("fork")  # a scenario is code: it cannot be sent
+    halt = context.Event()
+    pool = ProcessPoolExecutor(
+        count, mp_context=context, initializer=_remember, initargs=(plan, halt)
+    )
+    try:
         yield partial(pool.map, _do)
+    finally:
+        halt.set()  # whatever is at work when the exploration is cut short need not be done
+        pool.shutdown(cancel_futures=True)
 
 
 _remembered: list[Plan] = []
 """In a worker: the plan that it was forked for."""
 
 
-def _remember(plan: Plan) -> None:
-    _remembered.append(plan)
+def _remember(plan: Plan, halt: Event) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells everybody: the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _remembered.append(plan._replace(halted=halt.is_set))
 
 
 def _do(task: Task) -> Found:

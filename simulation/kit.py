@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from bootledger.errors import InvalidValue
 from bootledger.simulation import proving
-from bootledger.simulation.bootstrap import Build, bootstrap
+from bootledger.simulation.bootstrap import BootstrapScenario, Build, bootstrap
 from bootledger.simulation.exploring import Explorer, Told
+from bootledger.simulation.losses import LossExplorer, is_loss
 from bootledger.simulation.reports import Report
 from bootledger.simulation.scenario import Scenario, Visit, nothing
 from bootledger.simulation.schedules import parse_schedule
@@ -14,7 +16,8 @@ from bootledger.simulation.tasks import Plan
 
 EngineName: TypeAlias = Literal["inproc", "sigkill", "powerloss"]
 
-DEFAULT_BUDGET = 20_000
+DEFAULT_BUDGET = 25_000
+"""Enough for every pair of crashes of a bootstrap with 150 points."""
 
 
 def explore(  # noqa: PLR0913 - each is the caller's choice, by name
@@ -39,7 +42,8 @@ def explore(  # noqa: PLR0913 - each is the caller's choice, by name
 
     Order: once without a crash, every single crash, every pair, then at random up to `crashes` in
     a run; at most `budget` runs (states, for a loss of power). The same `seed` is the same run,
-    with any number of `workers`. `told` hears how many runs were made since the last time.
+    with any number of `workers`. `told` hears of the report so far, again and again; what it
+    raises, as whatever else interrupts, ends the exploration.
 
     With `prove` the check is checked, if nothing was wrong: appliers that are made to forget a
     change, to apply an old one again, and to say too early that they applied
@@ -48,12 +52,9 @@ def explore(  # noqa: PLR0913 - each is the caller's choice, by name
     Raises nothing for what it finds: ask the report (`Report.assert_ok`). Raises `InvalidValue` for
     a bad argument, `CrashBug` if there is nothing to `prove` with: no two changes of one key, say.
     """
-
-    def scenario_of(made: Build) -> Scenario:
-        return bootstrap(made, check, prepare=prepare, between=between)
-
+    scenario = bootstrap(build, check, prepare=prepare, between=between)
     report = explore_scenario(
-        scenario_of(build),
+        scenario,
         crashes=crashes,
         engine=engine,
         budget=budget,
@@ -62,8 +63,22 @@ def explore(  # noqa: PLR0913 - each is the caller's choice, by name
         told=told,
     )
     if prove and not report.violations:
-        report.planted = proving.prove(scenario_of, build, seed)
+        report.planted = prove_check(scenario, seed=seed)
     return report
+
+
+def prove_check(scenario: Scenario, *, seed: int = 0) -> dict[str, bool]:
+    """Plant each fault in turn, and return by its name whether the scenario's check objected.
+
+    Raises `InvalidValue` if it was not made by `bootstrap`, `CrashBug` if there is nothing to prove
+    with.
+    """
+    if not isinstance(scenario, BootstrapScenario):
+        raise InvalidValue(
+            "only the applier of a bootstrap can be replaced by one with a fault",
+            hint="make the scenario with bootledger.simulation.bootstrap",
+        )
+    return proving.prove(scenario.of, scenario.build, seed)
 
 
 def explore_scenario(
@@ -78,15 +93,19 @@ def explore_scenario(
 ) -> Report:
     """Do as `explore`, for any code that works through the files of a world."""
     plan = Plan(scenario, engine, seed)
-    return Explorer(plan, budget=budget, workers=workers, told=told).explore(crashes)
+    explorer = LossExplorer if engine == "powerloss" else Explorer
+    return explorer(plan, budget=budget, workers=workers, told=told).explore(crashes)
 
 
 def replay(
     scenario: Scenario, token: str, *, engine: EngineName = "inproc", seed: int = 0
 ) -> Report:
-    """Play one schedule, by the token of a violation, and report what it found.
+    """Do once more what the token of a violation names, and report what it found, with the story.
 
-    Raises `InvalidValue` if the token is none.
+    A token of a loss of power needs no `engine`. Raises `InvalidValue` if the token is none,
+    `CannotTrace` where it needs what this machine does not have.
     """
+    if is_loss(token):
+        return LossExplorer(Plan(scenario, "powerloss", seed), workers=1).play(token)
     schedule = parse_schedule(token)
     return Explorer(Plan(scenario, engine, seed), budget=1, workers=1).play(schedule)

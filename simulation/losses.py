@@ -9,7 +9,7 @@ recorded in turn, and loses its power, too.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from blake3 import blake3
 from bootledger.errors import InvalidValue
 from bootledger.simulation import powerloss
 from bootledger.simulation.engines import Life, live_in_process
+from bootledger.simulation.exploring import Told
 from bootledger.simulation.facts import Began, Fact, Passed, decode_fact, encode_fact
 from bootledger.simulation.places import fresh_place
 from bootledger.simulation.powerloss.disk import Rules
@@ -47,21 +48,24 @@ class LossExplorer:
     """Explores the losses of power of one scenario, and adds up what was found in `report`."""
 
     def __init__(
-        self, plan: Plan, *, budget: int, workers: int, told: Callable[[int], None] | None = None
+        self, plan: Plan, *, budget: int = 1, workers: int, told: Told | None = None
     ) -> None:
-        self.report = Report(engine="powerloss", seed=plan.seed, every_state=True)
+        if budget < 1 or workers < 1:
+            raise InvalidValue(f"budget {budget} and workers {workers} must be at least 1")
+        self.report = Report(engine="powerloss", seed=plan.seed, exhaustive=True)
         self._plan = plan
         self._budget = budget
         self._workers = workers
         self._told = told or (lambda _: None)
         self._digest = blake3()
+        self._began_s = time.monotonic()
 
     def explore(self, crashes: int) -> Report:
         """Judge up to `budget` disks; with more than one crash, a part are of second losses.
 
         Raises `CannotTrace` where nothing can be recorded.
         """
-        began_s = time.monotonic()
+        self._began_s = time.monotonic()
         with fresh_place() as place:
             trace, judge = self._record(place)
             shares = len(_MODELS) + (crashes >= _TWICE)
@@ -71,7 +75,6 @@ class LossExplorer:
             if crashes >= _TWICE and not self.report.violations:
                 self._twice(trace, judge, self._budget // shares)
         self.report.trace = self._digest.hexdigest()
-        self.report.duration_s = time.monotonic() - began_s
         return self.report
 
     def play(self, token: str) -> Report:
@@ -84,6 +87,8 @@ class LossExplorer:
                 self._twice(trace, judge, self._budget, only=(first, second))
             else:
                 self._judge(states, judge, only=(first,))
+        wrong = self.report.smallest
+        self.report.story = wrong.story if wrong else ("everything is as it must be",)
         return self.report
 
     def _record(self, place: Path) -> tuple[Trace, Judge]:
@@ -154,7 +159,7 @@ class LossExplorer:
         report.crashes += found.judged
         report.states += states.legal
         report.distinct_states += found.judged
-        report.every_state &= found.exhaustive
+        report.exhaustive &= found.exhaustive
         for epoch in states.epochs:
             report.boundaries[epoch.cause] = report.boundaries.get(epoch.cause, 0) + 1
         for violation in found.violations:
@@ -162,7 +167,8 @@ class LossExplorer:
             token = f"{first},{violation.token}" if first else violation.token
             report.violations.append(Violation(token, what, tuple(story)))
         self._digest.update(repr((first, found.judged, found.legal, found.violations)).encode())
-        self._told(found.judged)
+        report.duration_s = time.monotonic() - self._began_s
+        self._told(report)
 
 
 class _Told(AssertionError):

@@ -29,12 +29,14 @@ class Report(msgspec.Struct, kw_only=True):
     """What an exploration did and found.
 
     `runs` were made, with `lives` and `crashes` in them; `boundaries` counts the deaths at each
-    named point. `every_single` and `every_pair` say whether all of them were played, or a part.
+    named point. `every_single` and `every_pair` say whether all of them were played, or a part;
+    `exhaustive`, whether everything that was asked for was, without chance.
     `trace` is a digest of every point that was passed in every run: the same seed, the same trace.
-    `planted` says of each planted fault whether the caller's check saw it.
+    `planted` says of each planted fault whether the caller's check saw it. `story` is what
+    happened, step by step, where one schedule was replayed.
 
     Where power was lost: `states` is how many choices the rules allow of what reached the disk,
-    `distinct_states` how many different disks were recovered and judged, `every_state` whether no
+    `distinct_states` how many different disks were recovered and judged, `exhaustive` whether no
     other is possible; `boundaries` then counts what was being synced at the moment of the loss.
     """
 
@@ -47,12 +49,13 @@ class Report(msgspec.Struct, kw_only=True):
     boundaries: dict[str, int] = {}
     every_single: bool = False
     every_pair: bool = False
+    exhaustive: bool = False
     states: int = 0
     distinct_states: int = 0
-    every_state: bool = False
     violations: list[Violation] = []
     planted: dict[str, bool] = {}
     trace: str = ""
+    story: tuple[str, ...] = ()
     duration_s: float = 0.0
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -30,7 +30,10 @@ MAX_VIOLATIONS = 20
 
 
 class Found(NamedTuple):
-    """What one task did: `follow` are the points of the last life, for the next stage."""
+    """What one task did: `follow` are the points of the last life, for the next stage.
+
+    `story` is what happened, if that was asked for.
+    """
 
     runs: int = 0
     lives: int = 0
@@ -38,14 +41,20 @@ class Found(NamedTuple):
     violations: tuple[Violation, ...] = ()
     follow: tuple[str, ...] = ()
     trace: bytes = b""
+    story: tuple[str, ...] = ()
+
+
+def _never() -> bool:
+    return False
 
 
 class Plan(NamedTuple):
-    """What is explored, and how."""
+    """What is explored, and how. `halted` says whether what is left need not be played."""
 
     scenario: Scenario
     engine: str
     seed: int
+    halted: Callable[[], bool] = _never
 
 
 class _Tally:
@@ -62,8 +71,8 @@ class _Tally:
 
     @property
     def full(self) -> bool:
-        """Whether enough violations are known."""
-        return len(self._violations) >= MAX_VIOLATIONS
+        """Whether enough violations are known, or nobody waits for more."""
+        return len(self._violations) >= MAX_VIOLATIONS or self._plan.halted()
 
     def play(self, run: Run, schedule: Sequence[Where], *, lived: int = 0) -> Failure | None:
         """Play one schedule in `run`, of which `lived` lives were counted before."""
@@ -123,11 +132,16 @@ def _spoken(life: Life, place: Path) -> bytes:
     return said.replace(os.fsencode(place), b"PLACE")
 
 
-def play_one(plan: Plan, schedule: Sequence[Where]) -> Found:
-    """Play one schedule from the beginning."""
+def play_one(plan: Plan, schedule: Sequence[Where], *, tells: bool = False) -> Found:
+    """Play one schedule from the beginning, and tell its story if that is wanted."""
     tally = _Tally(plan)
-    tally.play_fresh(schedule)
-    return tally.found()
+    with fresh_run(plan.scenario, ENGINES[plan.engine], plan.seed) as run:
+        failure = tally.play(run, schedule)
+    found = tally.found()
+    if not tells:
+        return found
+    story = tell(run.lives, "everything is as it must be")
+    return found._replace(story=failure.violation.story if failure else story)
 
 
 def play_pairs(plan: Plan, first: str, seconds: Sequence[str]) -> Found:

@@ -1,0 +1,199 @@
+"""`bootledger simulate`: every crash on purpose, on bootledger's own loop or on anybody's code."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, cast, get_args
+
+import msgspec
+import typer
+
+from bootledger.cli.bars import simulation_bar
+from bootledger.cli.base import PROVING, Json, app
+from bootledger.cli.crash_report import Simulated, Simulations, block, story
+from bootledger.cli.errors import told_to_people
+from bootledger.cli.scenarios import SAMPLES, scenario_of
+from bootledger.cli.tables import console
+from bootledger.cli.watching import write_json
+from bootledger.errors import InvalidValue
+from bootledger.files import Files
+from bootledger.simulation import Report, Scenario, explore_scenario, prove_check, replay
+from bootledger.simulation.exploring import Told
+from bootledger.simulation.kit import DEFAULT_BUDGET, EngineName
+from bootledger.simulation.reports import DEFAULT_MIN_BOUNDARIES
+
+_KILLING_BUDGET = 2_000
+"""A process a life takes its time."""
+_BUDGETS = {"sigkill": _KILLING_BUDGET}
+
+
+@app.command(rich_help_panel=PROVING)
+def simulate(  # noqa: PLR0913 - each is an option
+    scenario: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SCENARIO",
+            help=f"A sample ({', '.join(SAMPLES)}) or MODULE:NAME of your own.",
+            show_default="all samples",
+        ),
+    ] = None,
+    *,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ENGINE",
+            help="inproc, sigkill or powerloss; may be repeated.",
+            show_default="inproc",
+        ),
+    ] = None,
+    crashes: Annotated[int, typer.Option(min=0, help="Most crashes in one run.")] = 2,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most runs (powerloss: states) of one scenario.",
+            show_default=f"{DEFAULT_BUDGET}; sigkill {_KILLING_BUDGET}",
+        ),
+    ] = None,
+    seed: Annotated[
+        str, typer.Option(metavar="SEED", help="A number, or 'random' for a new one.")
+    ] = "0",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes at work.", show_default="one a core")
+    ] = None,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Plant faults, to see that the check sees them.")
+    ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option("--replay", metavar="TOKEN", help="Play this one only, and tell its story."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all results here, as JSON.")
+    ] = None,
+    min_boundaries: Annotated[
+        int, typer.Option(min=0, help="Fewer distinct places to crash at prove nothing.")
+    ] = DEFAULT_MIN_BOUNDARIES,
+    json: Json = False,
+) -> None:
+    """Crash a bootstrap at every point, and at every pair of points, and judge what is left.
+
+    Without SCENARIO: bootledger's own loop. Exits with 21 if a run ended wrong, 22 if a planted
+    fault was accepted, 23 if there were too few boundaries. Ctrl-C ends it with what is known.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    with told_to_people():
+        asked = _Asked(
+            _chosen(scenario, token),
+            [_engine(name) for name in engine or ["inproc"]],
+            crashes=crashes,
+            budget=budget,
+            seed=_seed(seed),
+            workers=workers or len(os.sched_getaffinity(0)),
+            prove=prove,
+        )
+        done = Simulations(asked.seed, crashes, min_boundaries if token is None else 0)
+        for simulated in asked.explored(quiet=json) if token is None else asked.replayed(token):
+            done.all.append(simulated)
+            if not json:
+                _show(simulated, done.min_boundaries)
+        if report is not None:
+            document = msgspec.json.format(msgspec.json.encode(done.document()))
+            Files().replace(report, document + b"\n", name="report")
+    if json:
+        write_json(done.document())
+    raise typer.Exit(done.verdict.exit_code)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be simulated: each scenario under each engine."""
+
+    scenarios: dict[str, Scenario]
+    engines: list[EngineName]
+    crashes: int
+    budget: int | None
+    seed: int
+    workers: int
+    prove: bool
+
+    def explored(self, *, quiet: bool) -> Iterator[Simulated]:
+        """Yield what each came to; the last may have been cut short by Ctrl-C."""
+        for name, engine in product(self.scenarios, self.engines):
+            budget = self.budget or _BUDGETS.get(engine, DEFAULT_BUDGET)
+            latest = Report(engine=engine, seed=self.seed)
+            with simulation_bar(f"{name}, {engine}", budget, quiet=quiet) as told:
+
+                def keep(report: Report, told: Told = told) -> None:
+                    nonlocal latest
+                    latest = report
+                    told(report)
+
+                try:
+                    report = explore_scenario(
+                        self.scenarios[name],
+                        crashes=self.crashes,
+                        engine=engine,
+                        budget=budget,
+                        seed=self.seed,
+                        workers=self.workers,
+                        told=keep,
+                    )
+                    if self.prove:
+                        report.planted = prove_check(self.scenarios[name], seed=self.seed)
+                except KeyboardInterrupt:
+                    yield Simulated(name, latest, stopped=True)
+                    return
+            yield Simulated(name, report)
+
+    def replayed(self, token: str) -> Iterator[Simulated]:
+        """Yield what came of the one run that `token` names."""
+        ((name, scenario),) = self.scenarios.items()
+        yield Simulated(name, replay(scenario, token, engine=self.engines[0], seed=self.seed))
+
+
+def _chosen(name: str | None, token: str | None) -> dict[str, Scenario]:
+    """Return the scenarios that are asked for, by name. A token is of one scenario."""
+    if name is not None:
+        return {name: scenario_of(name)}
+    if token is not None:
+        raise InvalidValue(
+            "--replay plays one scenario", hint="name the SCENARIO that the token was found with"
+        )
+    return {sample: scenario_of(sample) for sample in SAMPLES}
+
+
+def _engine(name: str) -> EngineName:
+    for known in get_args(EngineName):
+        if name == known:
+            return cast(EngineName, known)
+    raise InvalidValue(
+        f"there is no engine {name!r}", hint=f"there are {', '.join(get_args(EngineName))}"
+    )
+
+
+def _seed(words: str) -> int:
+    if words == "random":
+        return secrets.randbits(32)
+    try:
+        return int(words)
+    except ValueError as error:
+        raise InvalidValue(f"{words!r} is no seed", hint="a number, or 'random'") from error
+
+
+def _show(simulated: Simulated, min_boundaries: int) -> None:
+    screen = console()
+    for line in story(simulated):
+        screen.print(line)
+    screen.print(block(simulated, min_boundaries))
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
