@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -203,6 +204,8 @@ class ClaimsTwice(MemoryEventStore):
 class Races(MemoryEventStore):
     """Checks first, and writes when somebody else may have written."""
 
+    _turn = threading.Lock()  # whoever passed the check wins, however the threads are scheduled
+
     def append(
         self, batch: Sequence[Append], *, expect: NodeExpectation | None = None
     ) -> Sequence[int]:
@@ -211,9 +214,10 @@ class Races(MemoryEventStore):
             head = self.head(item.intent_id)
             if item.expected_version == 1 == len(batch) and head and head.version == 1:
                 time.sleep(0.05)
-                head = self.head(item.intent_id)
-                assert head is not None
-                return super().append([item._replace(expected_version=head.version)])
+                with self._turn:
+                    head = self.head(item.intent_id)
+                    assert head is not None
+                    return super().append([item._replace(expected_version=head.version)])
         return super().append(batch, expect=expect)
 
 
