@@ -159,11 +159,3 @@ def test_each_wrong_order_is_caught(protocol: Protocol) -> None:
     states = _states(protocol, 64)
     token = next(_lies(states))
     assert states.replay(token).token == token
-
-
-@pytest.mark.crash
-def test_a_hundred_thousand_torn_disks_have_no_event_without_its_chunk() -> None:
-    """The sound order with every byte a block of its own: as many disks as the budget allows."""
-    states = _states(sound, 1, budget=110_000)
-    assert sum(1 for _ in states) >= 100_000
-    assert list(_lies(states)) == []
