@@ -11,7 +11,7 @@ export PYTHONSAFEPATH := 1
 # Tests and demo start hundreds of children: let them find the modules compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test long check format pages clean
+.PHONY: demo test crash long check format pages clean
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
@@ -20,6 +20,10 @@ test: $(VENV)/installed
 long: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --fight-s 60 --policy-examples 2000 \
 		tests/test_fight.py tests/test_policy_model.py
+
+# Every crash, and every pair of crashes: tens of thousands of runs.
+crash: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 -m crash
 
 demo: $(VENV)/installed
 	$(BIN)/bootledger demo

@@ -1,0 +1,68 @@
+"""The two engines leave the same: a poisoned death, and a real SIGKILL at the same point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bootledger.simulation import samples
+from bootledger.simulation.engines import live_in_a_child, live_in_process
+from bootledger.simulation.places import fresh_place
+from bootledger.simulation.shrinking import points_of
+from bootledger.store import tables
+
+_PROCESSES = ("lock.mdb", ".lock")
+"""What names the process that held it: LMDB's table of readers, and the words in a lock's file."""
+
+
+@pytest.fixture(autouse=True)
+def _ledgers_are_created_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one clock that is not the world's: a new ledger says when it was made."""
+    monkeypatch.setattr(tables, "now_ms", lambda: 1_700_000_000_000)
+
+
+def _tree(place: Path) -> dict[str, bytes | str]:
+    """Everything below the place: bytes of files, the kind of the rest."""
+    return {
+        str(path.relative_to(place)): (
+            path.read_bytes()
+            if path.is_file() and not path.name.endswith(_PROCESSES)
+            else "file or directory"
+        )
+        for path in sorted(place.rglob("*"))
+    }
+
+
+def _boundaries() -> Sequence[str]:
+    with fresh_place() as place:
+        return points_of(live_in_process(samples.small().run, place, 1, 0, None))
+
+
+def _assert_same(boundaries: Sequence[str]) -> None:
+    run = samples.small().run
+    for token in boundaries:
+        with fresh_place() as poisoned, fresh_place() as killed:
+            first = live_in_process(run, poisoned, 1, 0, token)
+            second = live_in_a_child(run, killed, 1, 0, token)
+            assert first.error is None
+            assert second.error is None
+            assert first.died_at == second.died_at == token
+            assert points_of(first) == points_of(second)
+            left = _tree(poisoned)
+            assert left == _tree(killed), f"after a death at {token}"
+            assert left or token == "directory.making#1"
+
+
+def test_a_poisoned_death_leaves_what_a_kill_leaves() -> None:
+    """At every seventh boundary of the small bootstrap, byte by byte."""
+    boundaries = _boundaries()
+    assert len(boundaries) > 100
+    _assert_same(boundaries[::7])
+
+
+@pytest.mark.crash
+def test_every_poisoned_death_leaves_what_a_kill_leaves() -> None:
+    """At every boundary of the small bootstrap, byte by byte."""
+    _assert_same(_boundaries())
