@@ -11,19 +11,20 @@ export PYTHONSAFEPATH := 1
 # Tests and demo start hundreds of children: let them find the modules compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test crash long check format pages clean
+.PHONY: demo test crash check format pages clean
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
-# The proofs that need time: each fight for a minute, thousands of random histories.
-long: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --fight-s 60 --policy-examples 2000 \
-		tests/test_fight.py tests/test_policy_model.py
-
-# Every crash, and every pair of crashes: tens of thousands of runs.
+# The proofs that need time: every crash and every pair of crashes, of which `make test` plays
+# a sample; each fight for a minute, thousands of random histories; every disk that a loss of
+# power may leave, into crash-report.json.
 crash: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m crash
+	$(BIN)/python -m pytest -n 2 --fight-s 60 --policy-examples 2000 \
+		tests/test_fight.py tests/test_policy_model.py
+	$(BIN)/bootledger simulate --prove --engine inproc --engine powerloss \
+		--report crash-report.json
 
 demo: $(VENV)/installed
 	$(BIN)/bootledger demo

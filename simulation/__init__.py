@@ -10,7 +10,7 @@
 
     explore(build, check).assert_ok()
 
-Needs no test framework. The parts for Hypothesis are in `bootledger.simulation.stateful`.
+Needs no test framework.
 """
 
 from bootledger.errors import SimulatedCrash

@@ -540,13 +540,30 @@ def test_a_crash_at_any_point_of_a_replacement_is_survived() -> None:
     every_single(replace(FIRST_COPY, prepare=prepare_too_far_behind), at_least=60)
 
 
+REPLACEMENT = replace(FIRST_COPY, prepare=prepare_too_far_behind)
+SAMPLE = (5, 32)
+"""Of the first crashes, every 32nd from the sixth on, each with all the second ones."""
+
+
+def test_a_sample_of_two_crashes_of_a_first_copy_is_survived() -> None:
+    """A crash, and a crash of the start that follows; `make crash` does all pairs."""
+    every_pair(FIRST_COPY, part=SAMPLE, at_least=15)
+
+
+def test_a_sample_of_two_crashes_of_a_replacement_is_survived() -> None:
+    """The same while an old generation is in service; `make crash` does all pairs."""
+    every_pair(REPLACEMENT, part=SAMPLE, at_least=15)
+
+
+@pytest.mark.crash
 @pytest.mark.parametrize("part", range(4))
 def test_a_crash_at_any_two_points_of_a_first_copy_is_survived(part: int) -> None:
     """Every pair: a crash, and a crash of the start that follows, at any point of both."""
     every_pair(FIRST_COPY, part=(part, 4), at_least=15)
 
 
+@pytest.mark.crash
 @pytest.mark.parametrize("part", range(4))
 def test_a_crash_at_any_two_points_of_a_replacement_is_survived(part: int) -> None:
     """Every pair again, while an old generation is in service and is to be replaced."""
-    every_pair(replace(FIRST_COPY, prepare=prepare_too_far_behind), part=(part, 4), at_least=15)
+    every_pair(REPLACEMENT, part=(part, 4), at_least=15)
