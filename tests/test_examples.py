@@ -18,7 +18,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_bug_is_found_and_told_by_its_smallest_token() -> None:
-    """An LSN that is committed before its rows: one crash in between is all it takes, in the last batch."""
+    """An LSN that is committed before its rows: a crash in between, in the last batch, does it."""
     done = run()
     assert done.returncode == 1
     first, *story = done.stdout.splitlines()

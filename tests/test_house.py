@@ -20,8 +20,9 @@ PACKAGE = Path(bootledger.__file__).parent
 ROOT = PACKAGE.parent.parent
 MODULES = {
     ".".join(("bootledger", *path.relative_to(PACKAGE).with_suffix("").parts)): path
-    for folder in (PACKAGE, *sorted(entry for entry in PACKAGE.iterdir() if entry.is_dir()))
-    for path in sorted(folder.glob("*.py"))
+    for path in sorted(
+        [*PACKAGE.glob("*.py"), *(p for room in PACKAGE.iterdir() for p in room.rglob("*.py"))]
+    )
 }
 MOST_LINES = 320
 

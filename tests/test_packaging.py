@@ -73,8 +73,8 @@ def contents(wheel: Path) -> dict[str, bytes]:
 def package_files(checkout: Path) -> dict[str, bytes]:
     """Every module of every room, and the marker for type checkers, as they are in the sources."""
     package = checkout / "src" / "bootledger"
-    folders = (package, *(entry for entry in package.iterdir() if entry.is_dir()))
-    files = [file for folder in folders for file in folder.glob("*.py")]
+    rooms = (entry for entry in package.iterdir() if entry.is_dir())
+    files = [*package.glob("*.py"), *(file for room in rooms for file in room.rglob("*.py"))]
     return {
         str(file.relative_to(package.parent)): file.read_bytes()
         for file in (*files, package / "py.typed")
