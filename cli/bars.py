@@ -12,9 +12,14 @@ from bootledger.simulation.exploring import Told
 from bootledger.simulation.reports import Report
 from bootledger.watch import Watch, watch_nothing
 
+_PAIRS = 2
+"""With more crashes in a run, schedules are drawn until the budget is spent."""
+
 
 @contextlib.contextmanager
-def simulation_bar(description: str, total: int, *, quiet: bool = False) -> Iterator[Told]:
+def simulation_bar(
+    description: str, *, crashes: int, budget: int, quiet: bool = False
+) -> Iterator[Told]:
     """Show how far a simulation has come, on standard error, if that is a terminal."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
@@ -28,13 +33,27 @@ def simulation_bar(description: str, total: int, *, quiet: bool = False) -> Iter
         console=console,
         transient=True,
     ) as bars:
-        task = bars.add_task(description, total=total, found="")
+        task = bars.add_task(description, total=None, found="")
 
         def told(report: Report) -> None:
             found = f"{report.runs_per_s:.0f}/s, {len(report.violations)} wrong"
-            bars.update(task, completed=report.runs, found=found)
+            total = expected_runs(report, crashes, budget)
+            bars.update(task, completed=report.runs, total=total, found=found)
 
         yield told
+
+
+def expected_runs(report: Report, crashes: int, budget: int) -> int | None:
+    """Return about how many runs there will be; None as long as nobody can tell.
+
+    That is: a life after a crash has about as many points as the first one.
+    """
+    if report.engine == "powerloss":
+        return budget
+    if not report.points:
+        return None
+    every = sum(report.points**count for count in range(min(crashes, _PAIRS) + 1))
+    return budget if crashes > _PAIRS else min(every, budget)
 
 
 @contextlib.contextmanager

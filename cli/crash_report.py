@@ -157,13 +157,15 @@ _STYLES = {
 
 def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield "seed", str(report.seed)
+    if report.story:  # a replay: that is what there is to say
+        return
     yield "runs", f"{report.runs} in {report.duration_s:.1f} s ({report.runs_per_s:.0f}/s)"
     yield "lives", f"{report.lives}, {report.crashes} of them ended by a crash"
     if report.points:
         yield "points", f"{report.points} in a life without a crash"
     if report.states or report.engine == "powerloss":
         extent = "all there are" if report.exhaustive else "a sample"
-        yield "states", f"{report.states}, {report.distinct_states} of them distinct: {extent}"
+        yield "states", f"{report.distinct_states} of {report.states} that may be left: {extent}"
     else:
         yield "singles", "every single crash" if report.every_single else "a part"
         yield "pairs", "every pair of crashes" if report.every_pair else "a part, or none"
@@ -195,7 +197,7 @@ def story(simulated: Simulated) -> Sequence[Text]:
 def _style_of(line: str) -> str:
     if line.startswith("WRONG"):
         return "bold red"
-    if line.startswith("  DIED"):
+    if line.strip().startswith("DIES"):
         return "red"
     return "" if line.startswith("  ") else "bold"
 

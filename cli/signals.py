@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 
@@ -27,3 +29,13 @@ class StopRequest:
             raise KeyboardInterrupt
         self._cause = f"stopped by {signal.Signals(number).name}"
         sys.stderr.write("stopping as soon as what was done is safe; again to stop at once\n")
+
+
+@contextlib.contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """Have SIGTERM raise `KeyboardInterrupt`, as Ctrl-C does, for the length of the block."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, cast, get_args
 
 import msgspec
 import typer
+from rich.console import Console
 
 from bootledger.cli.bars import simulation_bar
 from bootledger.cli.base import PROVING, Json, app
 from bootledger.cli.crash_report import Simulated, Simulations, block, story
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.scenarios import SAMPLES, scenario_of
+from bootledger.cli.signals import terminated_like_interrupted
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
 from bootledger.errors import InvalidValue
 from bootledger.files import Files
-from bootledger.simulation import Report, Scenario, explore_scenario, prove_check, replay
+from bootledger.simulation import CrashBug, Report, Scenario, explore_scenario, prove_check, replay
 from bootledger.simulation.exploring import Told
 from bootledger.simulation.kit import DEFAULT_BUDGET, EngineName
 from bootledger.simulation.reports import DEFAULT_MIN_BOUNDARIES
+from bootledger.simulation.schedules import parse_schedule
 
 _KILLING_BUDGET = 2_000
 """A process a life takes its time."""
 _BUDGETS = {"sigkill": _KILLING_BUDGET}
+_SEED_BITS = 32
 
 
 @app.command(rich_help_panel=PROVING)
@@ -88,8 +90,7 @@ def simulate(  # noqa: PLR0913 - each is an option
     Without SCENARIO: bootledger's own loop. Exits with 21 if a run ended wrong, 22 if a planted
     fault was accepted, 23 if there were too few boundaries. Ctrl-C ends it with what is known.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
-    with told_to_people():
+    with told_to_people(), terminated_like_interrupted():
         asked = _Asked(
             _chosen(scenario, token),
             [_engine(name) for name in engine or ["inproc"]],
@@ -99,6 +100,8 @@ def simulate(  # noqa: PLR0913 - each is an option
             workers=workers or len(os.sched_getaffinity(0)),
             prove=prove,
         )
+        if report is not None and not report.absolute().parent.is_dir():
+            raise InvalidValue(f"there is no directory {report.parent}", hint="create it first")
         done = Simulations(asked.seed, crashes, min_boundaries if token is None else 0)
         for simulated in asked.explored(quiet=json) if token is None else asked.replayed(token):
             done.all.append(simulated)
@@ -129,7 +132,9 @@ class _Asked:
         for name, engine in product(self.scenarios, self.engines):
             budget = self.budget or _BUDGETS.get(engine, DEFAULT_BUDGET)
             latest = Report(engine=engine, seed=self.seed)
-            with simulation_bar(f"{name}, {engine}", budget, quiet=quiet) as told:
+            with simulation_bar(
+                f"{name}, {engine}", crashes=self.crashes, budget=budget, quiet=quiet
+            ) as told:
 
                 def keep(report: Report, told: Told = told) -> None:
                     nonlocal latest
@@ -146,17 +151,24 @@ class _Asked:
                         workers=self.workers,
                         told=keep,
                     )
-                    if self.prove:
-                        report.planted = prove_check(self.scenarios[name], seed=self.seed)
+                    if self.prove and not report.violations:
+                        report.planted = _proved(name, self.scenarios[name], self.seed)
                 except KeyboardInterrupt:
                     yield Simulated(name, latest, stopped=True)
                     return
             yield Simulated(name, report)
 
     def replayed(self, token: str) -> Iterator[Simulated]:
-        """Yield what came of the one run that `token` names."""
+        """Yield what came of the one run that `token` names. Raises `InvalidValue` if none does."""
         ((name, scenario),) = self.scenarios.items()
-        yield Simulated(name, replay(scenario, token, engine=self.engines[0], seed=self.seed))
+        report = replay(scenario, token, engine=self.engines[0], seed=self.seed)
+        schedule = () if report.engine == "powerloss" else parse_schedule(token)
+        if not report.violations and report.crashes < len(schedule):
+            raise InvalidValue(
+                f"no life came to {schedule[report.crashes]}",
+                hint="scenario, code or seed are not what they were when the token was told",
+            )
+        yield Simulated(name, report)
 
 
 def _chosen(name: str | None, token: str | None) -> dict[str, Scenario]:
@@ -170,6 +182,13 @@ def _chosen(name: str | None, token: str | None) -> dict[str, Scenario]:
     return {sample: scenario_of(sample) for sample in SAMPLES}
 
 
+def _proved(name: str, scenario: Scenario, seed: int) -> dict[str, bool]:
+    try:
+        return prove_check(scenario, seed=seed)
+    except CrashBug as error:
+        raise InvalidValue(f"{name} cannot be proved: {error}") from error
+
+
 def _engine(name: str) -> EngineName:
     for known in get_args(EngineName):
         if name == known:
@@ -180,20 +199,18 @@ def _engine(name: str) -> EngineName:
 
 
 def _seed(words: str) -> int:
+    """Return the seed that was asked for, or a new one, which is told before anything can die."""
     if words == "random":
-        return secrets.randbits(32)
-    try:
-        return int(words)
-    except ValueError as error:
-        raise InvalidValue(f"{words!r} is no seed", hint="a number, or 'random'") from error
+        seed = secrets.randbits(_SEED_BITS)
+        Console(stderr=True, highlight=False).print(f"seed {seed}")
+        return seed
+    if not (words.isascii() and words.isdigit()):
+        raise InvalidValue(f"{words!r} is no seed", hint="a number, or 'random'")
+    return int(words)
 
 
 def _show(simulated: Simulated, min_boundaries: int) -> None:
     screen = console()
     for line in story(simulated):
-        screen.print(line)
+        screen.print(line, soft_wrap=True)
     screen.print(block(simulated, min_boundaries))
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
