@@ -25,7 +25,6 @@ from bootledger.cli.watching import write_json
 from bootledger.errors import InvalidValue
 from bootledger.files import Files
 from bootledger.simulation import CrashBug, Report, Scenario, explore_scenario, prove_check, replay
-from bootledger.simulation.exploring import Told
 from bootledger.simulation.kit import DEFAULT_BUDGET, EngineName
 from bootledger.simulation.reports import DEFAULT_MIN_BOUNDARIES
 from bootledger.simulation.schedules import parse_schedule
@@ -130,33 +129,37 @@ class _Asked:
     def explored(self, *, quiet: bool) -> Iterator[Simulated]:
         """Yield what each came to; the last may have been cut short by Ctrl-C."""
         for name, engine in product(self.scenarios, self.engines):
-            budget = self.budget or _BUDGETS.get(engine, DEFAULT_BUDGET)
-            latest = Report(engine=engine, seed=self.seed)
-            with simulation_bar(
-                f"{name}, {engine}", crashes=self.crashes, budget=budget, quiet=quiet
-            ) as told:
+            simulated = self._explored(name, engine, quiet=quiet)
+            yield simulated
+            if simulated.stopped:
+                return
 
-                def keep(report: Report, told: Told = told) -> None:
-                    nonlocal latest
-                    latest = report
-                    told(report)
+    def _explored(self, name: str, engine: EngineName, *, quiet: bool) -> Simulated:
+        budget = self.budget or _BUDGETS.get(engine, DEFAULT_BUDGET)
+        known = Report(engine=engine, seed=self.seed)
 
-                try:
-                    report = explore_scenario(
-                        self.scenarios[name],
-                        crashes=self.crashes,
-                        engine=engine,
-                        budget=budget,
-                        seed=self.seed,
-                        workers=self.workers,
-                        told=keep,
-                    )
-                    if self.prove and not report.violations:
-                        report.planted = _proved(name, self.scenarios[name], self.seed)
-                except KeyboardInterrupt:
-                    yield Simulated(name, latest, stopped=True)
-                    return
-            yield Simulated(name, report)
+        def keep(report: Report) -> None:
+            nonlocal known
+            known = report
+            show(report)
+
+        title = f"{name}, {engine}"
+        try:
+            with simulation_bar(title, crashes=self.crashes, budget=budget, quiet=quiet) as show:
+                report = explore_scenario(
+                    self.scenarios[name],
+                    crashes=self.crashes,
+                    engine=engine,
+                    budget=budget,
+                    seed=self.seed,
+                    workers=self.workers,
+                    told=keep,
+                )
+                if self.prove and not report.violations:
+                    report.planted = _proved(name, self.scenarios[name], self.seed)
+        except KeyboardInterrupt:
+            return Simulated(name, known, stopped=True)
+        return Simulated(name, report)
 
     def replayed(self, token: str) -> Iterator[Simulated]:
         """Yield what came of the one run that `token` names. Raises `InvalidValue` if none does."""
