@@ -11,7 +11,7 @@ export PYTHONSAFEPATH := 1
 # Tests and demo start hundreds of children: let them find the modules compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test crash check format pages clean
+.PHONY: demo test crash crash-long check format pages clean
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
@@ -25,6 +25,15 @@ crash: $(VENV)/installed
 		tests/test_fight.py tests/test_policy_model.py
 	$(BIN)/bootledger simulate --prove --engine inproc --engine powerloss \
 		--report crash-report.json
+
+# For the night: a million disks and more (of each of three samples a share), with a new seed,
+# which is printed first; SIGKILL, and three crashes in a run.
+CRASH_STATES ?= 350000
+crash-long: crash
+	$(BIN)/bootledger simulate --engine powerloss --budget $(CRASH_STATES) --seed random \
+		--report crash-report-powerloss.json
+	$(BIN)/bootledger simulate --engine inproc --engine sigkill --crashes 3 --seed random \
+		--report crash-report-random.json
 
 demo: $(VENV)/installed
 	$(BIN)/bootledger demo

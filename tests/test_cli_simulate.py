@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +16,20 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from bootledger.cli.app import app
+from bootledger.cli.bars import expected_runs
 from bootledger.cli.errors import ExitCode
+from bootledger.cli.scenarios import SAMPLES
+from bootledger.simulation import Report
 
 MODULE = """
-from bootledger.simulation import bootstrap
-from bootledger.simulation.samples import build, check, small
+from functools import partial
+from pathlib import Path
+
+from bootledger.simulation import Scenario, bootstrap
+from bootledger.simulation.samples import (
+    CHUNK_BYTES, SNAPSHOT_LSN, FileApplier, ListedSource, build, check, database_at,
+    sample_changes, small
+)
 
 def wrong(world):
     assert world.life, "nothing is ever right"
@@ -24,6 +37,20 @@ def wrong(world):
 objects = bootstrap(build, wrong)
 blind = bootstrap(build, lambda world: None)
 number = 7
+no_applier = Scenario(lambda world: world.point("done"))
+too_quiet = bootstrap(
+    lambda world: (
+        ListedSource(
+            database_at(SNAPSHOT_LSN).encode(),
+            SNAPSHOT_LSN,
+            sample_changes()[:SNAPSHOT_LSN],
+            chunk_bytes=CHUNK_BYTES,
+        ),
+        partial(FileApplier, world.files),
+    ),
+    lambda world: None,
+)
+told = bootstrap(build, lambda world: Path("begun").touch())
 def raises():
     raise RuntimeError("not today")
 """
@@ -77,6 +104,35 @@ def test_a_violation_is_told_with_the_command_that_repeats_it() -> None:
 
 
 @pytest.mark.usefixtures("scenarios")
+def test_the_command_that_is_told_repeats_the_violation(tmp_path: Path) -> None:
+    """Pasted into a shell it ends in the same way, and tells the story."""
+    (tmp_path / "their_bug.py").write_text(LOST_AFTER_A_CRASH)
+    found = simulate("their_bug:scenario", "--crashes", 1, "--workers", 1, "--min-boundaries", 0)
+    assert found.exit_code == ExitCode.VIOLATED
+    assert "crashes at work.done#1" in found.stdout
+    (line,) = (line for line in found.stdout.splitlines() if "--replay" in line)
+    again = simulate(*shlex.split(line)[2:])
+    assert again.exit_code == ExitCode.VIOLATED
+    assert again.stdout.startswith("life 1\n")
+    assert "WRONG: done twice" in again.stdout
+
+
+LOST_AFTER_A_CRASH = """
+from bootledger.simulation import Scenario
+
+def run(world):
+    with (world.path / "done").open("a") as done:
+        done.write("x")
+    world.point("work.done")
+
+def check(world):
+    assert (world.path / "done").read_text() == "x", "done twice"
+
+scenario = Scenario(run, check=check)
+"""
+
+
+@pytest.mark.usefixtures("scenarios")
 def test_a_blind_check_is_told() -> None:
     """A check that accepts everything proves nothing."""
     done = simulate("their_crashes:blind", "--crashes", 0, "--prove", "--workers", 1)
@@ -103,6 +159,11 @@ def test_a_replay_tells_the_story() -> None:
         (("their_crashes:raises",), "not today"),
         (("small", "--engine", "magic"), "there is no engine 'magic'"),
         (("small", "--seed", "x"), "is no seed"),
+        (("small", "--seed", "-3"), "is no seed"),
+        (("small", "--report", "nowhere/report.json"), "there is no directory nowhere"),
+        (("small", "--replay", "log.committed#99"), "no life came to log.committed#99"),
+        (("their_crashes:no_applier", "--prove", "--crashes", "0"), "with a fault"),
+        (("their_crashes:too_quiet", "--prove", "--crashes", "0"), "cannot be proved: 0 changes"),
         (("small", "--replay", "foo"), "is no point"),
         (("--replay", "log.committed#1"), "plays one scenario"),
         (("their_crashes:small", "--prove", "--crashes", "0", "--budget", "0"), "budget"),
@@ -113,3 +174,53 @@ def test_nonsense_is_refused_by_name(arguments: tuple[str, ...], words: str) -> 
     done = simulate(*arguments)
     assert done.exit_code in {2, ExitCode.REFUSED}, done.output
     assert words in done.output
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_check_of_each_sample_sees_what_is_planted(name: str) -> None:
+    """A sample that cannot be proved would end `make crash` before it has begun."""
+    done = simulate(name, "--crashes", 0, "--prove", "--min-boundaries", 0, "--workers", 1)
+    assert done.exit_code == 0, done.output
+    assert "3 of 3 were seen" in done.stdout
+
+
+def test_a_new_seed_is_told_at_once_and_in_the_report() -> None:
+    """Whoever is killed in the middle still knows how to repeat it."""
+    done = simulate(
+        "small", "--seed", "random", "--crashes", 0, "--min-boundaries", 0, "--workers", 1, "--json"
+    )
+    assert done.exit_code == 0, done.output
+    assert done.stderr == f"seed {json.loads(done.stdout)['seed']}\n"
+
+
+@pytest.mark.usefixtures("scenarios")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_known_is_told_when_it_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
+    """A signal ends it at once, its workers too; nothing is called proved that was not."""
+    command = [sys.executable, "-m", "bootledger", "simulate", "their_crashes:told", "--json"]
+    with subprocess.Popen(
+        [*command, "--workers", "2"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as child:
+        while not (tmp_path / "begun").exists():
+            assert child.poll() is None
+            time.sleep(0.01)
+        child.send_signal(number)
+        output, _ = child.communicate(timeout=30)
+    assert child.returncode == ExitCode.TRY_AGAIN
+    document = json.loads(output)
+    (simulation,) = document["simulations"]
+    assert document["verdict"] == simulation["verdict"] == "stopped"
+    assert not simulation["exhaustive"]
+
+
+def test_the_bar_has_an_end_that_can_be_reached() -> None:
+    """Unknown before the dry run, then what singles and pairs come to, never above the budget."""
+    report = Report(engine="inproc", seed=0)
+    assert expected_runs(report, 2, 1000) is None
+    report.points = 20
+    assert expected_runs(report, 0, 1000) == 1
+    assert expected_runs(report, 1, 1000) == 21
+    assert expected_runs(report, 2, 1000) == 421
+    assert expected_runs(report, 2, 300) == 300
+    assert expected_runs(report, 3, 1000) == 1000
+    assert expected_runs(Report(engine="powerloss", seed=0), 2, 1000) == 1000
