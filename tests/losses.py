@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -26,14 +24,6 @@ from bootledger.store.lmdb import LmdbEventStore
 from bootledger.store.port import Append
 
 Run = Callable[[Path, Acknowledge], None]
-
-
-@contextmanager
-def fresh_place() -> Iterator[Path]:
-    """Make an empty directory for the length of the block, in memory if the machine can."""
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="bootledger-loss-", dir=memory) as path:
-        yield Path(path)
 
 
 def recorded(run: Run, place: Path) -> Trace:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from losses import Ledger, fresh_place, recorded, survived
+from losses import Ledger, recorded, survived
 
+from bootledger.simulation.places import fresh_place
 from bootledger.simulation.powerloss import Rules, States, judge
 from bootledger.simulation.powerloss.places import read_place
 

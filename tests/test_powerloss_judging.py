@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from losses import fresh_place
 
+from bootledger.simulation.places import fresh_place
 from bootledger.simulation.powerloss import States, Trace, judge
 from bootledger.simulation.powerloss.image import PAGE_BYTES, Content, Image, content_of
 from bootledger.simulation.powerloss.namespace import Namespace

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from losses import fresh_place, recorded
+from losses import recorded
 
 from bootledger.errors import Unavailable
+from bootledger.simulation.places import fresh_place
 from bootledger.simulation.powerloss import (
     ACKNOWLEDGEMENTS,
     Acknowledge,

@@ -22,66 +22,15 @@ A failure names its schedule of crashes in a note; `play` repeats it. Open every
 from __future__ import annotations
 
 import itertools
-import shutil
-import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
-from bootledger.environment import close_all
 from bootledger.errors import SimulatedCrash
-from bootledger.files import FileLock, Files
-
-MOST_POINTS = 100_000  # a life that passes more does not end
-
-Where: TypeAlias = int | str
-"""A point: 7 is the seventh that is passed, `chunk.synced#3` the third of that name."""
-
-
-class CrashingFiles(Files):
-    """Real file operations of a process that dies at a point, or never (None).
-
-    `passed` are the tokens of all points so far (`chunk.synced#3`), in order; `died_at` is the
-    token of the last one, once dead. Points are counted for one thread.
-    """
-
-    def __init__(self, crash: Where | None = None) -> None:
-        self.passed: list[str] = []
-        self.died_at: str | None = None
-        self._crash = crash
-        self._counts: Counter[str] = Counter()
-        self._locks: list[FileLock] = []
-
-    def point(self, name: str) -> None:
-        """Count the point, and die here if this is the one."""
-        self.check_alive()
-        self._counts[name] += 1
-        token = f"{name}#{self._counts[name]}"
-        self.passed.append(token)
-        assert len(self.passed) <= MOST_POINTS, f"{token}: this life does not end"
-        if self._crash in (token, len(self.passed)):
-            self.died_at = token
-            self.check_alive()
-
-    def check_alive(self) -> None:
-        """Raise `SimulatedCrash` if this process died."""
-        if self.died_at is not None:
-            raise SimulatedCrash(self.died_at)
-
-    def lock(self, path: Path) -> FileLock:
-        """Return a lock that the dead cannot take and that `bury` lets go of."""
-        lock = _MortalLock(path, self)
-        self._locks.append(lock)
-        return lock
-
-    def bury(self) -> None:
-        """Do what the operating system does when a process is gone: locks and maps are let go."""
-        for lock in self._locks:
-            lock.release()
-        close_all()
+from bootledger.files import Files
+from bootledger.simulation.crashing import CrashingFiles, Where
+from bootledger.simulation.places import copy_place, fresh_place
 
 
 class DiesAt(Files):
@@ -98,16 +47,6 @@ class DiesAt(Files):
             raise SimulatedCrash(name)
 
 
-class _MortalLock(FileLock):
-    def __init__(self, path: Path, files: CrashingFiles) -> None:
-        super().__init__(path, files.point)
-        self._files = files
-
-    def acquire(self, *, wait_s: float = 0.0, words: str = "") -> Self:
-        self._files.check_alive()
-        return super().acquire(wait_s=wait_s, words=words)
-
-
 Look: TypeAlias = Callable[[Path], None]
 
 
@@ -122,14 +61,6 @@ class Scenario:
     prepare: Look = _nothing
     after_crash: Look = _nothing
     check: Look = _nothing
-
-
-@contextmanager
-def fresh_place() -> Iterator[Path]:
-    """Make an empty directory for the length of the block, in memory if the machine can."""
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="bootledger-world-", dir=memory) as path:
-        yield Path(path)
 
 
 def record(scenario: Scenario) -> list[str]:
@@ -195,7 +126,7 @@ def every_pair(
             if not _live(scenario, files, ruin):
                 return
             scenario.after_crash(ruin)
-            again = replace(scenario, prepare=lambda place: _copy(ruin, place))
+            again = replace(scenario, prepare=lambda place: copy_place(ruin, place))
             for second in itertools.count(1):
                 try:
                     deaths = play(again, [second])
@@ -209,10 +140,6 @@ def every_pair(
     number, parts = part
     pairs = copied if copies else relived
     return _explore(itertools.count(1 + number, parts), pairs, at_least)
-
-
-def _copy(ruin: Path, place: Path) -> None:
-    shutil.copytree(ruin, place, symlinks=True, dirs_exist_ok=True)
 
 
 def _live(scenario: Scenario, files: CrashingFiles, place: Path) -> bool:
