@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 from uuid import UUID
@@ -24,7 +26,7 @@ from replicas import NODE, assert_equal, make_primary, quiet
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
 from bootledger.cli.errors import ExitCode
 from bootledger.errors import Corrupted
-from bootledger.files import Files
+from bootledger.files import Files, is_locked
 from bootledger.projections.dangling import Liveness, report
 from bootledger.projections.resume import Resumable
 from bootledger.projections.unfinished import UnfinishedIntent
@@ -91,6 +93,15 @@ class Life:
         while self.process.poll() is None and not any(map(wanted, self.lines)):
             time.sleep(0.001)
 
+    def freeze(self, ledger: Path) -> None:
+        """Stop it by SIGSTOP, where it does not hold the ledger's lock: others may go on."""
+        while True:
+            self.process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            if not is_locked(ledger / "write.lock"):
+                return
+            self.process.send_signal(signal.SIGCONT)
+
     def kill(self) -> bool:
         """Kill it with SIGKILL; return whether it had not completed by then."""
         self.process.kill()
@@ -149,8 +160,9 @@ def big_primary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 WRITER = """
 import random, sys, time
+from contextlib import ExitStack
 from pathlib import Path
-from bootledger.files import Files
+from bootledger.files import Files, is_locked
 from bootledger.replica.database import Database
 chance = random.Random(7)
 with Database.open(Path(sys.argv[1]), Files(), name="primary") as primary:
@@ -665,11 +677,13 @@ def test_two_nodes_in_one_ledger_at_once_are_both_resumed(
     """Two replications share a ledger, both are killed: each is reported, resumed and completed."""
     nodes = ("north", "south")
     ledger = tmp_path / "ledger"
-    lives = [Life(big_primary, tmp_path / node, "--ledger", ledger, node=node) for node in nodes]
-    with lives[0], lives[1]:
-        for life in lives:
+    lives: list[Life] = []
+    with ExitStack() as stack:
+        for node in nodes:
+            life = Life(big_primary, tmp_path / node, "--ledger", ledger, node=node)
+            lives.append(stack.enter_context(life))
             life.wait_for(is_event("staged"))
-            life.process.send_signal(signal.SIGSTOP)
+            life.freeze(ledger)
         assert {node: entry.running for node, entry in status_of(ledger).items()} == {
             "north": True,
             "south": True,
