@@ -1,14 +1,19 @@
 """Crash simulation with Hypothesis: schedules of crashes, and a machine of crashes and faults.
 
-    from hypothesis import given
+    from hypothesis import given, settings
     from bootledger.simulation import bootstrap, points_of, replay
+    from bootledger.simulation.samples import build, check
     from bootledger.simulation.stateful import crash_schedules
 
     scenario = bootstrap(build, check)
 
+    @settings(deadline=None, max_examples=25)
     @given(crash_schedules(points_of(scenario)))
-    def test_every_crash_ends_well(token):
+    def test_every_schedule_ends_well(token):
         replay(scenario, token).assert_ok(min_boundaries=0)
+
+with your own `build` and `check` (`bootledger.simulation.explore`). A failure names the smallest
+token, which `replay` and `bootledger simulate --replay` take as well.
 
 Needs the extra `bootledger[simulation]`; the rest of `bootledger.simulation` does not.
 """

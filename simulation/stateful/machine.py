@@ -1,15 +1,18 @@
 """A bootstrap as a machine of Hypothesis: crashes and faults are its rules, in any order.
 
+    from hypothesis import settings
+    from bootledger.simulation import samples
     from bootledger.simulation.stateful import BootstrapMachine
 
     class MyMachine(BootstrapMachine):
         def build(self, world):
-            return MySource(...), MyApplier.open
+            return samples.build(world)
 
         def check(self, world):
-            assert rows(world.database) == expected
+            samples.check(world)
 
-    TestMyBootstrap = MyMachine.TestCase  # for pytest and unittest alike
+    TestMyBootstrap = MyMachine.TestCase
+    TestMyBootstrap.settings = settings(deadline=None, max_examples=10, stateful_step_count=15)
 
 A rule either lives a life, or plants what the next life will meet. After every life the disk is
 judged (`bootledger.simulation.promises`), and after one that reached its end by `check`, too. At
@@ -23,7 +26,7 @@ import errno
 from contextlib import ExitStack
 from typing import ClassVar
 
-from hypothesis import event
+from hypothesis import currently_in_test_context, event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
@@ -206,7 +209,7 @@ class BootstrapMachine(RuleBasedStateMachine):
                     self._say("release")
                 if self._live(None):
                     raise Broken("the last life met no fault, and did not reach its end")
-            for fault in self.faults.happened:
+            for fault in self.faults.happened if currently_in_test_context() else ():
                 event(_name(fault))
         finally:
             self._open.close()
