@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import inspect
+import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +30,7 @@ from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.operator import Operator
 from bootledger.replica.steps import Steps
 from bootledger.simulation import Broken, World, bootstrap, points_of, samples
+from bootledger.simulation import faults as module
 from bootledger.simulation.faults import (
     BadChunk,
     ClockGoesBack,
@@ -161,6 +165,16 @@ def test_a_death_while_it_suspends_is_a_death() -> None:
         faults.plant(DiskFails("chunk.written#2"))
         assert run.live("log.writing#4")
         assert run.lives[-1].died_at == "log.writing#4"
+        assert not run.live(None)
+
+
+def test_an_event_of_unknown_outcome_is_in_flight_no_more() -> None:
+    """A commit fails after it has landed, the life goes on, and dies with the next chunk."""
+    faults = Faults()
+    with _small(faults) as run:
+        faults.plant(DiskFails("log.committed#4"))
+        assert run.live("source.fetched#3")
+        assert len(faults.happened) == 1
         assert not run.live(None)
 
 
@@ -359,3 +373,20 @@ def test_what_is_not_planted_is_not_excused() -> None:
         assert life.stopped_by is None
         with pytest.raises(CorruptChunk, match="by nobody"):
             run.take_in(life)
+
+
+def test_the_examples_of_the_documents_work() -> None:
+    """The one of the module, and the one of docs/crash-safety.md, with the sample's parts."""
+    docs = (Path(__file__).parent.parent / "docs" / "crash-safety.md").read_text()
+    section = docs.partition("## Other faults")[2].partition("\n## ")[0]
+    (shown,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    lines = (inspect.getdoc(module) or "").splitlines()
+    indented = textwrap.dedent("\n".join(line for line in lines if line.startswith("    ")))
+    imports = "\n".join(line for line in shown.splitlines() if line.startswith("from "))
+    for example in (shown, f"{imports}\n{indented}"):
+        names: dict[str, object] = {"build": samples.build, "check": samples.check}
+        exec(example, names)
+        run = names["run"]
+        assert isinstance(run, Run)
+        assert run.lives[0].stopped_by is not None
+        assert run.lives[-1].ended

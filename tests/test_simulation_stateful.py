@@ -47,10 +47,10 @@ class MovingSource(ListedSource):
 
     def __init__(self) -> None:
         first, last = samples.SNAPSHOT_LSN, samples.LAST_LSN
-        super().__init__(
-            samples.database_at(first).encode(), first, changes := samples.sample_changes()
-        )
-        self._newer = ListedSource(samples.database_at(last).encode(), last, changes)
+        first_bytes, last_bytes = (samples.database_at(lsn).encode() for lsn in (first, last))
+        changes, size = samples.sample_changes(), samples.CHUNK_BYTES
+        super().__init__(first_bytes, first, changes, chunk_bytes=size)
+        self._newer = ListedSource(last_bytes, last, changes, chunk_bytes=size)
 
     def pin(self, intent_id: str, generation: int, pause: Pause = go_on) -> Pin:
         if generation == 1:
@@ -188,7 +188,7 @@ def test_every_rule_does_what_it_says() -> None:
     assert [type(life.stopped_by).__name__ for life in steps._run.lives] == [
         "NoneType",  # died
         "CorruptChunk",
-        "OutOfSpace",
+        "DiskFull",
         "Fenced",
         "NoneType",  # reached its end
         "NoneType",  # the one that has to
