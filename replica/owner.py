@@ -174,7 +174,7 @@ class IntentOwner:
 
     def close(self) -> None:
         """Let go of the intent without a word; writes nothing. Harmless when repeated."""
-        if self._claim is not None:
-            self._claim.release()
-            self._claim = None
+        claim, self._claim = self._claim, None
+        if claim is not None:
             self._live.close()
+            claim.release()

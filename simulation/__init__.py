@@ -15,7 +15,7 @@ Needs no test framework.
 
 from bootledger.errors import SimulatedCrash
 from bootledger.simulation.bootstrap import Build, bootstrap
-from bootledger.simulation.kit import explore, explore_scenario, prove_check, replay
+from bootledger.simulation.kit import explore, explore_scenario, points_of, prove_check, replay
 from bootledger.simulation.reports import CrashBug, Report, Violation
 from bootledger.simulation.scenario import Broken, Scenario
 from bootledger.simulation.world import World
@@ -32,6 +32,7 @@ __all__ = [
     "bootstrap",
     "explore",
     "explore_scenario",
+    "points_of",
     "prove_check",
     "replay",
 ]

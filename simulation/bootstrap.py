@@ -13,6 +13,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from bootledger.errors import BootledgerError
+from bootledger.files import Files
 from bootledger.operator_events import OperatorEvent
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.loop import Replication
@@ -99,9 +100,13 @@ def _promises(path: Path) -> Promises:
     return Promises(World(path, life=0))
 
 
-def open_log(world: World) -> IntentLog:
-    """Open the ledger of a world: its events are told to the judge, its ids are the world's."""
-    store = _Witnessed.open(world.ledger, files=world.files)
+def open_log(world: World, *, files: Files | None = None) -> IntentLog:
+    """Open the ledger of a world: its events are told to the judge, its ids are the world's.
+
+    With `files` it is somebody else who opens it: who dies at no point of this life, and makes no
+    ledger where there is none.
+    """
+    store = _Witnessed.open(world.ledger, create=files is None, files=files or world.files)
     store.say = world.say
     log = _Log(store, sink=_quiet, clock=world.clock, new_id=world.new_id)
     log.life = world.life

@@ -33,12 +33,19 @@ class LifeFailed(AssertionError):
 class Life(NamedTuple):
     """One life, after the fact: what it said, where it died, and what it raised otherwise.
 
-    A life with neither `died_at` nor `error` reached its end.
+    `stopped_by` is the error by which it gave up because of a fault that was planted, and that it
+    may give up for. A life with none of the three reached its end.
     """
 
     facts: list[Fact]
     died_at: str | None
     error: BaseException | None = None
+    stopped_by: BaseException | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it reached its end."""
+        return self.died_at is None and self.error is None and self.stopped_by is None
 
 
 Engine: TypeAlias = Callable[[Visit, Path, int, int, Where | None], Life]
@@ -47,7 +54,11 @@ Engine: TypeAlias = Callable[[Visit, Path, int, int, Where | None], Life]
 
 def live_in_process(run: Visit, path: Path, life: int, seed: int, crash: Where | None) -> Life:
     """Live here; a death is a poisoned world."""
-    world = World(path, life=life, seed=seed, crash=crash)
+    return live_in(World(path, life=life, seed=seed, crash=crash), run)
+
+
+def live_in(world: World, run: Visit) -> Life:
+    """Live here, in a world that was made for it."""
     error: BaseException | None = None
     try:
         run(world)

@@ -62,13 +62,21 @@ class Fetched(_Fact, frozen=True, tag="fetched"):
     end_bytes: int
 
 
+class Flipped(_Fact, frozen=True, tag="flipped"):
+    """A bit of a candidate was flipped: where it was called staged, it is not there now."""
+
+    generation: int
+    offset_bytes: int
+    bit: int
+
+
 class Noted(_Fact, frozen=True, tag="noted"):
     """Words for the story, by whoever takes part: a fault that was planted, a step."""
 
     words: str
 
 
-Fact: TypeAlias = Began | Passed | Appending | Appended | Refused | Fetched | Noted
+Fact: TypeAlias = Began | Passed | Appending | Appended | Refused | Fetched | Flipped | Noted
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Fact)

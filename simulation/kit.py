@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from bootledger.errors import InvalidValue
-from bootledger.simulation import proving
+from bootledger.simulation import proving, shrinking
 from bootledger.simulation.bootstrap import BootstrapScenario, Build, bootstrap
+from bootledger.simulation.engines import ENGINES
 from bootledger.simulation.exploring import Explorer, Told
 from bootledger.simulation.losses import LossExplorer, is_loss
 from bootledger.simulation.reports import Report
+from bootledger.simulation.runs import fresh_run
 from bootledger.simulation.scenario import Scenario, Visit, nothing
-from bootledger.simulation.schedules import parse_schedule
+from bootledger.simulation.schedules import Schedule, parse_schedule
 from bootledger.simulation.tasks import Plan
 
 EngineName: TypeAlias = Literal["inproc", "sigkill", "powerloss"]
@@ -109,3 +111,13 @@ def replay(
         return LossExplorer(Plan(scenario, "powerloss", seed), workers=1).play(token)
     schedule = parse_schedule(token)
     return Explorer(Plan(scenario, engine, seed), budget=1, workers=1).play(schedule)
+
+
+def points_of(scenario: Scenario, *, seed: int = 0) -> Schedule:
+    """Return the tokens of all points that a life without a crash passes, in their order.
+
+    Raises whatever goes wrong without a crash.
+    """
+    with fresh_run(scenario, ENGINES["inproc"], seed) as run:
+        run.live(None)
+        return shrinking.points_of(run.lives[0])

@@ -7,9 +7,11 @@ What it holds, after every life, from what lies on disk and what the life said o
 - The events of each intent are legal, and its head is their fold. The index has who is unfinished.
 - The applied LSN never goes back. Staged ranges shrink only by a recorded drop or a new generation.
   A snapshot outlives every checkpoint.
-- Bytes that are called staged match the manifest.
+- Bytes that are called staged match the manifest, but for those that were damaged on purpose and
+  that no life has repaired yet.
 - An intent with progress is resumed: none begins beside it. After its last event comes none.
-- Nothing that was staged is fetched again, and at most one range is in flight at a crash.
+- Nothing that was staged is fetched again unless it was dropped, and at most one range is in flight
+  at a crash.
 - CURRENT names what was promoted, or what it named before.
 
 That the last life reaches its end, k + 1 lives for k crashes, is the run's own rule.
@@ -22,13 +24,22 @@ from pathlib import Path
 from typing import Self
 from uuid import UUID
 
-from bootledger.basebackup.manifest import MANIFEST_NAME
+from bootledger.basebackup.manifest import MANIFEST_NAME, Manifest
 from bootledger.basebackup.publishing import open_manifest
 from bootledger.basebackup.staging import Candidate
 from bootledger.files import Files
 from bootledger.projections.heads import decode_head
 from bootledger.replica.readers import CURRENT_NAME, generation_name, read_current
-from bootledger.simulation.facts import Appended, Appending, Began, Fact, Fetched, Said
+from bootledger.simulation.facts import (
+    Appended,
+    Appending,
+    Began,
+    Fact,
+    Fetched,
+    Flipped,
+    Refused,
+    Said,
+)
 from bootledger.simulation.histories import Histories
 from bootledger.simulation.scenario import Broken
 from bootledger.simulation.world import World
@@ -49,6 +60,7 @@ class Promises:
         self._settled: list[Said] = []
         self._histories = Histories()
         self._served: set[int | None] = set()
+        self._flipped: set[tuple[int, int]] = set()
         if world.target.exists():
             self._take_in(look(world.ledger).events)
             self._served.add(read_current(world.target))
@@ -59,12 +71,16 @@ class Promises:
         copied._settled = list(self._settled)
         copied._histories = self._histories.copy()
         copied._served = set(self._served)
+        copied._flipped = set(self._flipped)
         return copied
 
     def judge(self, path: Path, facts: Sequence[Fact]) -> None:
         """Raise `Broken` if anything that this module lists does not hold."""
         world = World(path, life=0)
         contents = look(world.ledger)
+        self._flipped.update(
+            (f.generation, f.offset_bytes) for f in facts if isinstance(f, Flipped)
+        )
         self._check_fetches(facts)
         self._check_acknowledged(contents.events, facts)
         self._take_in(contents.events[len(self._settled) :])
@@ -120,8 +136,20 @@ class Promises:
                 open_manifest(directory / MANIFEST_NAME, digest=snapshot.manifest_digest) as table,
                 Candidate(directory, table, Files()) as candidate,
             ):
-                if lost := candidate.damaged(snapshot.staged):
+                lost = candidate.damaged(snapshot.staged)
+                if lost := self._unexcused(lost, snapshot.generation, table):
                     raise Broken(f"intent {intent_id} calls {lost} staged, and it is not there")
+
+    def _unexcused(self, lost: Ranges, generation: int, table: Manifest) -> Ranges:
+        """Return what of `lost` was not damaged on purpose. What is repaired has to stay so."""
+        for flipped in [each for each in self._flipped if each[0] == generation]:
+            spoilt = Range(flipped[1], flipped[1] + 1)
+            if not contains(lost, spoilt):
+                self._flipped.remove(flipped)
+                continue
+            for chunk in table.covering((spoilt,)):
+                lost = subtract(lost, chunk.range)
+        return lost
 
     def _check_current(self, world: World) -> None:
         if not world.target.exists() or not (world.target / CURRENT_NAME).exists():
@@ -168,8 +196,22 @@ class Promises:
                     for token, piece in in_flight
                     if not overlaps(staged.get(token, ()), piece)
                 ]
+            elif isinstance(fact, Refused):
+                in_flight = _in_flight_for_certain(in_flight, asked)
         if len(in_flight) > 1:
             raise Broken(f"more than one range was in flight at the end of a life: {in_flight}")
+
+
+def _in_flight_for_certain(
+    in_flight: list[tuple[str, Range]], refused: tuple[Said, ...]
+) -> list[tuple[str, Range]]:
+    """Return what is in flight whatever the outcome was of an append that raised."""
+    perhaps: dict[str, Ranges] = {}
+    for said in refused:
+        _restage(perhaps, said.event, None)
+    return [
+        (token, piece) for token, piece in in_flight if not overlaps(perhaps.get(token, ()), piece)
+    ]
 
 
 def _restage(staged: dict[str, Ranges], event: Event, token: str | None) -> str | None:

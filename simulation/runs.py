@@ -32,8 +32,9 @@ class Run:
         return tuple(life.died_at for life in self.lives if life.died_at is not None)
 
     def live(self, crash: Where | None) -> bool:
-        """Live once more, and have it judged; return whether it died at `crash`.
+        """Live once more, and have it judged; return whether it ended before its end.
 
+        That is by a death at `crash`, or because a planted fault stopped it.
         A life that does not come to its crash reaches its end, and then everything is checked.
         Raises whatever the life, the judge or the checks have to object.
         """
@@ -46,7 +47,7 @@ class Run:
         if life.error is not None:
             raise life.error
         self._judge.judge(self.place, life.facts)
-        if life.died_at is not None:
+        if not life.ended:
             visit(self._scenario.between, self.place, self._seed)
             return True
         self._judge.ended(self.place)

@@ -28,6 +28,7 @@ from bootledger.simulation.facts import (
     Appending,
     Began,
     Fetched,
+    Flipped,
     Noted,
     Passed,
     Refused,
@@ -67,14 +68,15 @@ def _steps(life: Life) -> Iterator[str]:
             asked = " and ".join(f"event {s.version}: {words_of(s.event)}" for s in fact.batch)
             continue
         yield _line(fact, asked)
-        asked = ""
+        if isinstance(fact, Appended | Refused):
+            asked = ""
     if asked:
         yield f"asks to record {asked} and never hears of it"
     yield from _told(passed[:-1] if life.died_at else passed)
     yield _end(life)
 
 
-def _line(fact: Appended | Refused | Fetched | Noted, asked: str) -> str:
+def _line(fact: Appended | Refused | Fetched | Flipped | Noted, asked: str) -> str:
     match fact:
         case Appended():
             return f"records {asked}"
@@ -82,6 +84,9 @@ def _line(fact: Appended | Refused | Fetched | Noted, asked: str) -> str:
             return f"asks to record {asked} and is refused: {fact.error}"
         case Fetched():
             return f"fetches bytes {fact.start_bytes} to {fact.end_bytes}"
+        case Flipped():
+            where = f"bit {fact.bit} of byte {fact.offset_bytes}"
+            return f"PLANTED: {where} of generation {fact.generation} is flipped"
         case Noted():
             return fact.words
         case _:
@@ -91,6 +96,8 @@ def _line(fact: Appended | Refused | Fetched | Noted, asked: str) -> str:
 def _end(life: Life) -> str:
     if life.died_at is not None:
         return f"DIES at {life.died_at}"
+    if (error := life.stopped_by) is not None:
+        return f"STOPS: {type(error).__name__}: {error}"
     return "reaches its end" if life.error is None else "RAISES an error"
 
 

@@ -14,11 +14,20 @@ from uuid import UUID
 
 from bootledger.replica.readers import current_directory
 from bootledger.replica.target import LEDGER_NAME
-from bootledger.simulation.crashing import CrashingFiles
+from bootledger.simulation.crashing import CrashingFiles, Where
 from bootledger.simulation.facts import Fact, Noted, Passed
 
 _START_MS = 1_700_000_000_000
 _LIFE_MS = 1_000_000
+
+
+class MakeFiles(Protocol):
+    """Makes the files of one life, which dies where `crash` says; `tell` hears of each point."""
+
+    def __call__(
+        self, crash: Where | None, /, *, tell: Callable[[str], None] | None
+    ) -> CrashingFiles:
+        """Return them."""
 
 
 class Closable(Protocol):
@@ -32,7 +41,8 @@ class World:
     """One life of one simulated process, in the directory `path`, which outlives it.
 
     `life` counts from 1. `files` is to be passed to whatever of bootledger takes `files`. A life
-    that is to die somewhere was made with files that know where.
+    that is to die somewhere was made with files that know where. `clock_offset_ms` is by how much
+    the clock is wrong; negative, it goes back behind what earlier lives have read.
     """
 
     def __init__(
@@ -41,9 +51,10 @@ class World:
         *,
         life: int = 1,
         seed: int = 0,
-        crash: int | str | None = None,
-        files: type[CrashingFiles] = CrashingFiles,
+        crash: Where | None = None,
+        files: MakeFiles = CrashingFiles,
         hear: Callable[[Fact], None] | None = None,
+        clock_offset_ms: int = 0,
     ) -> None:
         self.path = path
         self.life = life
@@ -51,7 +62,7 @@ class World:
         self.say: Callable[[Fact], None] = hear or self.facts.append
         self.files = files(crash, tell=lambda token: self.say(Passed(token)))
         self.random = Random(f"{seed} {life}")
-        self._now_ms = _START_MS + life * _LIFE_MS
+        self._now_ms = _START_MS + life * _LIFE_MS + clock_offset_ms
         self._open: list[Closable] = []
 
     @property
@@ -87,7 +98,10 @@ class World:
         return self._now_ms
 
     def new_id(self) -> UUID:
-        """Return an id that no other in this run has, the same in each repetition: a UUIDv7."""
+        """Return an id that no other in this run has, the same in each repetition: a UUIDv7.
+
+        Its chance differs from life to life, so that a clock that goes back repeats none.
+        """
         value = self.clock() << 80 | self.random.getrandbits(80)
         value = value & ~(0xF << 76) | 7 << 76
         return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)

@@ -1,0 +1,95 @@
+"""The caller's source, which is made to send rubbish, to lose a base backup, to lose its log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bootledger.errors import LogWindowLost, SnapshotLost
+from bootledger.replica.ports import Change, OpenApplier, Pause, Pin, Source, SourceIdentity, go_on
+from bootledger.simulation.bootstrap import Build
+from bootledger.simulation.faults import BadChunk, Faults, LogPruned, SnapshotGone
+from bootledger.simulation.world import World
+
+
+class FaultySource:
+    """Any `Source`, in a life of which some things go wrong that are planted in `faults`."""
+
+    def __init__(self, source: Source, faults: Faults, world: World) -> None:
+        self._source = source
+        self._faults = faults
+        self._world = world
+        self._chunks = self._reads = self._asked = 0
+
+    def identity(self) -> SourceIdentity:
+        """Ask the source; see the port."""
+        return self._source.identity()
+
+    def last_lsn(self) -> int:
+        """Ask the source; see the port."""
+        return self._source.last_lsn()
+
+    def pin(self, intent_id: str, generation: int, pause: Pause = go_on) -> Pin:
+        """Ask the source. From then on, it has its log and this base backup."""
+        pin = self._source.pin(intent_id, generation, pause)
+        self._faults.lost.discard(pin.token)
+        self._faults.pruned = False
+        return pin
+
+    def read_manifest(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Ask the source, unless the base backup is lost."""
+        self._check_kept(token)
+        return self._source.read_manifest(token, offset_bytes, length_bytes)
+
+    def read_chunk(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Ask the source, unless the base backup is lost, and spoil what it sends."""
+        self._check_kept(token)
+        data = self._source.read_chunk(token, offset_bytes, length_bytes)
+        self._chunks += 1
+        fault = self._faults.meet(BadChunk, self._chunks, self._world)
+        match fault.how if fault else "as it is":
+            case "short":
+                return data[:-1]
+            case "corrupt":
+                return data[:-1] + bytes([data[-1] ^ 1]) if data else data
+            case "duplicate":
+                return data * 2
+            case "reordered":
+                other = max(0, offset_bytes - length_bytes) if offset_bytes else length_bytes
+                return self._source.read_chunk(token, other, length_bytes)
+            case _:
+                return data
+
+    def changes(self, after_lsn: int, limit: int) -> Sequence[Change]:
+        """Ask the source, unless its log is lost."""
+        self._asked += 1
+        if self._faults.meet(LogPruned, self._asked, self._world):
+            self._faults.pruned = True
+        if self._faults.pruned:
+            raise LogWindowLost(f"the changes after LSN {after_lsn} were pruned on purpose")
+        return self._source.changes(after_lsn, limit)
+
+    def release(self, token: str) -> None:
+        """Ask the source; see the port."""
+        self._source.release(token)
+
+    def close(self) -> None:
+        """Give the source back."""
+        self._source.close()
+
+    def _check_kept(self, token: str) -> None:
+        self._reads += 1
+        if self._faults.meet(SnapshotGone, self._reads, self._world):
+            self._faults.lost.add(token)
+            self._source.release(token)
+        if token in self._faults.lost:
+            raise SnapshotLost(f"base backup {token} was lost on purpose")
+
+
+def faulty(build: Build, faults: Faults) -> Build:
+    """Return a `build` that makes the caller's parts with a source that meets `faults`."""
+
+    def build_faulty(world: World) -> tuple[Source, OpenApplier]:
+        source, open_applier = build(world)
+        return FaultySource(source, faults, world), open_applier
+
+    return build_faulty
