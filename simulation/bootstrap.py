@@ -101,7 +101,7 @@ def _promises(path: Path) -> Promises:
 
 def open_log(world: World) -> IntentLog:
     """Open the ledger of a world: its events are told to the judge, its ids are the world's."""
-    store = _Witnessed.open(world.ledger, files=world.files)
+    store = _Witnessed.open(world.ledger, files=world.files, clock=world.clock)
     store.say = world.say
     log = _Log(store, sink=_quiet, clock=world.clock, new_id=world.new_id)
     log.life = world.life

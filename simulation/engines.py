@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple, NoReturn, TypeAlias
@@ -18,6 +18,7 @@ from bootledger.environment import close_all
 from bootledger.errors import SimulatedCrash
 from bootledger.simulation.crashing import KilledFiles, Where
 from bootledger.simulation.facts import Fact, Passed, decode_fact, encode_fact
+from bootledger.simulation.places import copy_place
 from bootledger.simulation.scenario import Visit
 from bootledger.simulation.world import World
 
@@ -45,9 +46,16 @@ Engine: TypeAlias = Callable[[Visit, Path, int, int, Where | None], Life]
 """Lives `run` at a place as that life, with a seed, to die at a point. Raises nothing of its."""
 
 
-def live_in_process(run: Visit, path: Path, life: int, seed: int, crash: Where | None) -> Life:
-    """Live here; a death is a poisoned world."""
-    world = World(path, life=life, seed=seed, crash=crash)
+def live_in_process(
+    run: Visit,
+    path: Path,
+    life: int,
+    seed: int,
+    crash: Where | None,
+    hear: Callable[[Fact], None] | None = None,
+) -> Life:
+    """Live here; a death is a poisoned world. Who is there to `hear` the facts keeps them."""
+    world = World(path, life=life, seed=seed, crash=crash, hear=hear)
     error: BaseException | None = None
     try:
         run(world)
@@ -63,6 +71,27 @@ def live_in_process(run: Visit, path: Path, life: int, seed: int, crash: Where |
     finally:
         world.bury()
     return Life(world.facts, world.files.died_at, error)
+
+
+def live_and_copy(
+    run: Visit, path: Path, life: int, seed: int, copies: Mapping[str, Path]
+) -> dict[str, Life]:
+    """Live here up to the last of the points that are named, and copy the place at each of them.
+
+    A copy is what a process that is killed there leaves. Returns by the points the lives that would
+    have ended so: not for a point that was not passed, and for none if the life itself went wrong.
+    """
+    facts: list[Fact] = []
+    lives: dict[str, Life] = {}
+
+    def hear(fact: Fact) -> None:
+        facts.append(fact)
+        if isinstance(fact, Passed) and fact.token in copies:
+            copy_place(path, copies[fact.token])
+            lives[fact.token] = Life(list(facts), fact.token)
+
+    itself = live_in_process(run, path, life, seed, list(copies)[-1], hear)
+    return lives if itself.error is None else {}
 
 
 def live_in_a_child(run: Visit, path: Path, life: int, seed: int, crash: Where | None) -> Life:
