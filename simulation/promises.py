@@ -18,6 +18,7 @@ That the last life reaches its end, k + 1 lives for k crashes, is the run's own 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 from uuid import UUID
@@ -101,7 +102,7 @@ class Promises:
 
     def _check_heads(self, contents: Contents) -> None:
         progress = self._histories.progress()
-        if (heads := {head.intent_id: decode_head(head) for head in contents.heads}) != progress:
+        if (heads := {head.intent_id: _progress_of(head) for head in contents.heads}) != progress:
             raise Broken(f"the heads say {heads}, the events add up to {progress}")
         unfinished = {intent_id for intent_id, p in progress.items() if p.unfinished}
         if unfinished != contents.unfinished:
@@ -170,6 +171,9 @@ class Promises:
                 ]
         if len(in_flight) > 1:
             raise Broken(f"more than one range was in flight at the end of a life: {in_flight}")
+
+
+_progress_of = lru_cache(maxsize=256)(decode_head)
 
 
 def _restage(staged: dict[str, Ranges], event: Event, token: str | None) -> str | None:

@@ -86,9 +86,7 @@ class Run:
             if self._engine is live_in_process:
                 with self.copied() as run:
                     number = len(self.lives) + 1
-                    lives = live_and_copy(
-                        self._scenario.run, run.place, number, self._seed, copies
-                    )
+                    lives = live_and_copy(self._scenario.run, run.place, number, self._seed, copies)
             yield (self._future(place, lives.get(crash)) for crash, place in copies.items())
 
     def _future(self, place: Path, ahead: Life | None) -> Run:
