@@ -29,7 +29,7 @@ from bootledger.basebackup.staging import Candidate
 from bootledger.files import Files
 from bootledger.projections.heads import decode_head
 from bootledger.replica.readers import CURRENT_NAME, generation_name, read_current
-from bootledger.simulation.facts import Appended, Appending, Began, Fact, Fetched, Said
+from bootledger.simulation.facts import Appended, Appending, Began, Fact, Fetched, Passed, Said
 from bootledger.simulation.histories import Histories
 from bootledger.simulation.scenario import Broken
 from bootledger.simulation.world import World
@@ -66,6 +66,7 @@ class Promises:
         """Raise `Broken` if anything that this module lists does not hold."""
         world = World(path, life=0)
         contents = look(world.ledger)
+        facts = [fact for fact in facts if not isinstance(fact, Passed)]  # most of them are
         self._check_fetches(facts)
         self._check_acknowledged(contents.events, facts)
         self._take_in(contents.events[len(self._settled) :])
