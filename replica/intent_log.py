@@ -72,7 +72,7 @@ class IntentLog:
         Raises `InvalidValue` if there is no parent, or something else is there, or there is nothing
         and `create` is false; `Corrupted` if what is there cannot be read.
         """
-        store = LmdbEventStore.open(Path(path), create=create, files=files or Files())
+        store = LmdbEventStore.open(Path(path), create=create, files=files or Files(), clock=clock)
         return cls(store, sink=sink, clock=clock)
 
     # --- Looking ----------------------------------------------------------------------------

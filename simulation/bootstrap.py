@@ -106,7 +106,9 @@ def open_log(world: World, *, files: Files | None = None) -> IntentLog:
     With `files` it is somebody else who opens it: who dies at no point of this life, and makes no
     ledger where there is none.
     """
-    store = _Witnessed.open(world.ledger, create=files is None, files=files or world.files)
+    store = _Witnessed.open(
+        world.ledger, create=files is None, files=files or world.files, clock=world.clock
+    )
     store.say = world.say
     log = _Log(store, sink=_quiet, clock=world.clock, new_id=world.new_id)
     log.life = world.life

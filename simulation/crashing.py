@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, Self, TypeAlias
@@ -45,14 +44,14 @@ class CrashingFiles(Files):
         self.died_at: str | None = None
         self._crash = crash
         self._tell = tell
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
         self._locks: list[FileLock] = []
 
     def point(self, name: str) -> None:
         """Count the point, and die here if this is the one."""
         self.check_alive()
-        self._counts[name] += 1
-        token = f"{name}#{self._counts[name]}"
+        self._counts[name] = count = self._counts.get(name, 0) + 1
+        token = f"{name}#{count}"
         self.passed.append(token)
         if self._tell is not None:
             self._tell(token)

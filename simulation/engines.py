@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple, NoReturn, TypeAlias
@@ -18,6 +18,7 @@ from bootledger.environment import close_all
 from bootledger.errors import SimulatedCrash
 from bootledger.simulation.crashing import KilledFiles, Where
 from bootledger.simulation.facts import Fact, Passed, decode_fact, encode_fact
+from bootledger.simulation.places import copy_place
 from bootledger.simulation.scenario import Visit
 from bootledger.simulation.world import World
 
@@ -58,7 +59,7 @@ def live_in_process(run: Visit, path: Path, life: int, seed: int, crash: Where |
 
 
 def live_in(world: World, run: Visit) -> Life:
-    """Live here, in a world that was made for it."""
+    """Live here, in a world made for it; one that lets others hear the facts keeps none."""
     error: BaseException | None = None
     try:
         run(world)
@@ -74,6 +75,28 @@ def live_in(world: World, run: Visit) -> Life:
     finally:
         world.bury()
     return Life(world.facts, world.files.died_at, error)
+
+
+def live_and_copy(
+    run: Visit, path: Path, life: int, seed: int, copies: Mapping[str, Path]
+) -> dict[str, Life]:
+    """Live here up to the last of the points that are named, and copy the place at each of them.
+
+    A copy is what a process that is killed there leaves. Returns by the points the lives that would
+    have ended so: not for a point that was not passed, and for none if the life itself went wrong.
+    """
+    facts: list[Fact] = []
+    lives: dict[str, Life] = {}
+
+    def hear(fact: Fact) -> None:
+        facts.append(fact)
+        if isinstance(fact, Passed) and fact.token in copies:
+            copy_place(path, copies[fact.token])
+            lives[fact.token] = Life(list(facts), fact.token)
+
+    world = World(path, life=life, seed=seed, crash=list(copies)[-1], hear=hear)
+    itself = live_in(world, run)
+    return lives if itself.error is None else {}
 
 
 def live_in_a_child(run: Visit, path: Path, life: int, seed: int, crash: Where | None) -> Life:

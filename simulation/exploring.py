@@ -6,6 +6,7 @@ same faults.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
 import time
@@ -23,6 +24,7 @@ from blake3 import blake3
 from bootledger.environment import close_all
 from bootledger.errors import InvalidValue
 from bootledger.simulation.engines import ENGINES
+from bootledger.simulation.memory import expect_openings
 from bootledger.simulation.reports import Report
 from bootledger.simulation.schedules import Schedule, point_name
 from bootledger.simulation.tasks import Found, Plan, play_one, play_pairs, play_random
@@ -169,6 +171,8 @@ _remembered: list[Plan] = []
 def _remember(plan: Plan, halt: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells everybody: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    expect_openings()
+    gc.freeze()
     _remembered.append(plan._replace(halted=halt.is_set))
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 from uuid import UUID
 
 from bootledger.simulation.scenario import Broken
@@ -15,8 +14,7 @@ from bootledger.statemachine.ranges import Ranges, add, subtract
 from bootledger.store.port import Recorded
 
 
-@dataclass(frozen=True)
-class _Intent:
+class _Intent(NamedTuple):
     """One intent, by hand: a few lines that do not trust the machine."""
 
     progress: Progress = EMPTY
@@ -55,7 +53,7 @@ class Histories:
 
     def _after(self, before: _Intent, recorded: Recorded) -> _Intent:
         event = recorded.event
-        after = replace(before, progress=advance(before.progress, event))
+        after = before._replace(progress=advance(before.progress, event))
         match event:
             case Begin():
                 self._check_alone(event, recorded)
@@ -63,21 +61,21 @@ class Histories:
                 staged = before.staged if event.generation == before.generation else ()
                 for brought in event.brought:
                     staged = add(staged, brought)
-                after = replace(after, generation=event.generation, staged=staged)
+                after = after._replace(generation=event.generation, staged=staged)
             case Resume():
                 staged = before.staged
                 for dropped in event.dropped:
                     staged = subtract(staged, dropped)
-                after = replace(after, staged=staged)
+                after = after._replace(staged=staged)
             case Complete() | Abort():
-                after = replace(after, ended=True)
+                after = after._replace(ended=True)
             case _:
                 pass
         lsn = getattr(event, "applied_lsn", None)
         if lsn is not None:
             if before.applied_lsn is not None and lsn < before.applied_lsn:
                 raise Broken(f"{_name(recorded)} goes back from LSN {before.applied_lsn} to {lsn}")
-            after = replace(after, applied_lsn=lsn)
+            after = after._replace(applied_lsn=lsn)
         self._check_agreed(after, recorded)
         return after
 

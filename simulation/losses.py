@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from blake3 import blake3
@@ -139,7 +139,7 @@ class LossExplorer:
     def _recover(self, judge: Judge, place: Path, acknowledged: Sequence[bytes]) -> None:
         """Live on to the end on the disk in `place`. Raises `_Told` with the story if it cannot."""
         run = Run(self._plan.scenario, live_in_process, self._plan.seed, place, judge.copy())
-        facts = [decode_fact(data) for data in acknowledged]
+        facts = [_fact_of(data) for data in acknowledged]
         # Only the last of the lives left a disk to look at: the judge hears all of them at once.
         last_began = max(at for at, fact in enumerate(facts) if isinstance(fact, Began))
         before = [Life(facts[:last_began], LOST)] if last_began else []
@@ -169,6 +169,9 @@ class LossExplorer:
         self._digest.update(repr((first, found.judged, found.legal, found.violations)).encode())
         report.duration_s = time.monotonic() - self._began_s
         self._told(report)
+
+
+_fact_of = lru_cache(maxsize=4096)(decode_fact)  # each disk of a moment had the same promises
 
 
 class _Told(AssertionError):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bootledger.simulation.crashing import Where
-from bootledger.simulation.engines import Engine, Life
+from bootledger.simulation.engines import Engine, Life, live_and_copy, live_in_process
 from bootledger.simulation.places import copy_place, fresh_place
 from bootledger.simulation.scenario import Judge, Scenario, Visit
 from bootledger.simulation.world import World
 
 
 class Run:
-    """A run that has come so far: `lives` were lived in `place`, and `judge` remembers them."""
+    """A run that has come so far: `lives` were lived in `place`, and `judge` remembers them.
+
+    What is `ahead` was lived there, too, and comes next: nobody has looked at it yet.
+    """
 
     def __init__(
         self, scenario: Scenario, engine: Engine, seed: int, place: Path, judge: Judge
@@ -25,6 +28,7 @@ class Run:
         self._engine = engine
         self._seed = seed
         self._judge = judge
+        self.ahead: Life | None = None
 
     @property
     def deaths(self) -> tuple[str, ...]:
@@ -38,8 +42,11 @@ class Run:
         A life that does not come to its crash reaches its end, and then everything is checked.
         Raises whatever the life, the judge or the checks have to object.
         """
-        number = len(self.lives) + 1
-        return self.take_in(self._engine(self._scenario.run, self.place, number, self._seed, crash))
+        life, self.ahead = self.ahead, None
+        if life is None:
+            number = len(self.lives) + 1
+            life = self._engine(self._scenario.run, self.place, number, self._seed, crash)
+        return self.take_in(life)
 
     def take_in(self, life: Life) -> bool:
         """Have judged what a life left in the place, wherever it was lived; see `live`."""
@@ -65,9 +72,35 @@ class Run:
         """Give a copy of this run, place and memory, for the length of the block."""
         with fresh_place() as place:
             copy_place(self.place, place)
-            run = Run(self._scenario, self._engine, self._seed, place, self._judge.copy())
-            run.lives = list(self.lives)
-            yield run
+            yield self._like_this(place)
+
+    @contextmanager
+    def futures(self, crashes: Sequence[str]) -> Iterator[Iterator[Run]]:
+        """Give a copy of this run for each of the points, to be played to a death there, and on.
+
+        In this process the life that dies is lived once for all of them: the copies are made on its
+        way.
+        """
+        with ExitStack() as places:
+            copies = {crash: places.enter_context(fresh_place()) for crash in crashes}
+            lives: dict[str, Life] = {}
+            if self._engine is live_in_process:
+                with self.copied() as run:
+                    number = len(self.lives) + 1
+                    lives = live_and_copy(self._scenario.run, run.place, number, self._seed, copies)
+            yield (self._future(place, lives.get(crash)) for crash, place in copies.items())
+
+    def _future(self, place: Path, ahead: Life | None) -> Run:
+        if ahead is None:
+            copy_place(self.place, place)
+        run = self._like_this(place)
+        run.ahead = ahead
+        return run
+
+    def _like_this(self, place: Path) -> Run:
+        run = Run(self._scenario, self._engine, self._seed, place, self._judge.copy())
+        run.lives = list(self.lives)
+        return run
 
 
 @contextmanager

@@ -27,6 +27,8 @@ from bootledger.simulation.stories import tell
 
 MAX_VIOLATIONS = 20
 """Most violations that one task keeps: more of them say nothing new."""
+_FUTURES = 16
+"""Most copies of a place that lie about at once."""
 
 
 class Found(NamedTuple):
@@ -149,11 +151,13 @@ def play_pairs(plan: Plan, first: str, seconds: Sequence[str]) -> Found:
     tally = _Tally(plan)
     with fresh_run(plan.scenario, ENGINES[plan.engine], plan.seed) as ruin:
         ruin.live(first)
-        for second in seconds:
-            with ruin.copied() as run:
-                tally.play(run, (second,), lived=1)
-            if tally.full:
-                break
+        for at in range(0, len(seconds), _FUTURES):
+            some = seconds[at : at + _FUTURES]
+            with ruin.futures(some) as futures:
+                for second, run in zip(some, futures, strict=True):
+                    tally.play(run, (second,), lived=1)
+                    if tally.full:
+                        return tally.found()
     return tally.found()
 
 

@@ -7,6 +7,7 @@ the same seed is the same run.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -61,16 +62,21 @@ class World:
         self.facts: list[Fact] = []
         self.say: Callable[[Fact], None] = hear or self.facts.append
         self.files = files(crash, tell=lambda token: self.say(Passed(token)))
-        self.random = Random(f"{seed} {life}")
+        self._seed = seed
         self._now_ms = _START_MS + life * _LIFE_MS + clock_offset_ms
         self._open: list[Closable] = []
 
-    @property
+    @cached_property
+    def random(self) -> Random:
+        """The chance of this life: the same in each repetition."""
+        return Random(f"{self._seed} {self.life}")
+
+    @cached_property
     def target(self) -> Path:
         """Where the kit keeps the replica: the directory of `bootledger.replica.target`."""
         return self.path / "target"
 
-    @property
+    @cached_property
     def ledger(self) -> Path:
         """Where the kit keeps the ledger."""
         return self.target / LEDGER_NAME

@@ -21,6 +21,7 @@ from typing import Self
 from uuid import UUID
 
 from bootledger.artefacts import Finding
+from bootledger.clock import Clock, now_ms
 from bootledger.environment import (
     DEFAULT_MAP_SIZE_BYTES,
     DEFAULT_WAIT_S,
@@ -84,18 +85,21 @@ class LmdbEventStore:
         files: Files = _FILES,
         map_size_bytes: int = DEFAULT_MAP_SIZE_BYTES,
         wait_s: float = DEFAULT_WAIT_S,
+        clock: Clock = now_ms,
     ) -> Self:
         """Open the ledger in the directory `path`; with `create`, make it if nothing is there.
 
         The directory appears whole and durable or not at all; its parent must exist. The map grows
-        by itself from `map_size_bytes`; a write waits `wait_s` seconds for other writers.
+        by itself from `map_size_bytes`; a write waits `wait_s` seconds for other writers. A new
+        ledger keeps when it was made, by `clock`.
 
         Raises `InvalidValue` if there is no ledger and none can be made there, `CorruptRecord` if
         it is damaged, `UnknownFormat` if a newer version wrote it, `StoreBusy`, `OutOfSpace` or
         `ReadOnly` as the machine has it.
         """
         if create:
-            create_environment(path, tables.DATABASES, tables.initialise, files, wait_s=wait_s)
+            initialise = partial(tables.initialise, clock=clock)
+            create_environment(path, tables.DATABASES, initialise, files, wait_s=wait_s)
         env = Environment.open(
             path,
             tables.DATABASES,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -18,6 +19,7 @@ from bootledger.lmdb_errors import sorted_errors
 from bootledger.shared_environment import DATA_NAME, Databases, Transaction
 from bootledger.store import tables
 from bootledger.store.blocks import BlockCache
+from bootledger.store.codec import MAX_FRAME_BYTES, decode_frame
 from bootledger.store.port import FIRST_ID, LAST_ID, Head, Recorded
 
 
@@ -30,6 +32,8 @@ class Contents(NamedTuple):
 
 
 EMPTY = Contents((), (), frozenset())
+_MOST_KNOWN = 8 * 2**20 // MAX_FRAME_BYTES
+"""Most events that are kept for another look: 8 MiB of frames at most."""
 
 
 def look(path: Path) -> Contents:
@@ -51,10 +55,17 @@ def look(path: Path) -> Contents:
         tables.check_format(txn, db)
         last = tables.last_position(txn, db)
         return Contents(
-            tuple(tables.read(txn, db, 1, last, BlockCache())),
+            tuple(_recorded(*each) for each in tables.frames(txn, db, 1, last, BlockCache())),
             tuple(_all_heads(txn, db)),
             frozenset(tables.pending(txn, db, None)),
         )
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _recorded(position: int, frame: bytes) -> Recorded:
+    """Return the event in a frame: decoded once, for whoever looks at thousands of like ledgers."""
+    found = decode_frame(position, frame)
+    return Recorded(position, found.intent_id, found.version, found.event)
 
 
 def _all_heads(txn: Transaction, db: Databases) -> Iterator[Head]:

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from uuid import UUID
 
-from bootledger.clock import now_ms
+from bootledger.clock import Clock, now_ms
 from bootledger.environment import Databases, Transaction
 from bootledger.errors import CorruptRecord, UnknownFormat
 from bootledger.sealing import seal
@@ -34,9 +34,9 @@ HEADS_BATCH = 200
 _POSITION = struct.Struct(">Q")
 
 
-def initialise(txn: Transaction, db: Databases) -> None:
+def initialise(txn: Transaction, db: Databases, clock: Clock = now_ms) -> None:
     """Write the first records of a new ledger."""
-    for key, number in ((b"format", FORMAT), (b"created_at_ms", now_ms())):
+    for key, number in ((b"format", FORMAT), (b"created_at_ms", clock())):
         txn.put(key, records.encode_number(key, number), db=db["meta"])
 
 

@@ -1,26 +1,20 @@
-"""The two engines leave the same: a poisoned death, and a real SIGKILL at the same point."""
+"""What dies at a point leaves the same: poisoned, killed for real, or copied on its way."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from bootledger.simulation import samples
-from bootledger.simulation.engines import live_in_a_child, live_in_process
+from bootledger.simulation.engines import Life, live_and_copy, live_in_a_child, live_in_process
 from bootledger.simulation.places import fresh_place
 from bootledger.simulation.shrinking import points_of
-from bootledger.store import tables
 
 _PROCESSES = ("lock.mdb", ".lock")
 """What names the process that held it: LMDB's table of readers, and the words in a lock's file."""
-
-
-@pytest.fixture(autouse=True)
-def _ledgers_are_created_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one clock that is not the world's: a new ledger says when it was made."""
-    monkeypatch.setattr(tables, "now_ms", lambda: 1_700_000_000_000)
 
 
 def _tree(place: Path) -> dict[str, bytes | str]:
@@ -42,7 +36,15 @@ def _boundaries() -> Sequence[str]:
 
 def _assert_same(boundaries: Sequence[str]) -> None:
     run = samples.small().run
-    for token in boundaries:
+    with ExitStack() as places:
+        copies = {token: places.enter_context(fresh_place()) for token in boundaries}
+        copied = live_and_copy(run, places.enter_context(fresh_place()), 1, 0, copies)
+        _assert_each_same(copies, copied)
+
+
+def _assert_each_same(copies: Mapping[str, Path], copied: Mapping[str, Life]) -> None:
+    run = samples.small().run
+    for token, copy in copies.items():
         with fresh_place() as poisoned, fresh_place() as killed:
             first = live_in_process(run, poisoned, 1, 0, token)
             second = live_in_a_child(run, killed, 1, 0, token)
@@ -52,10 +54,12 @@ def _assert_same(boundaries: Sequence[str]) -> None:
             assert points_of(first) == points_of(second)
             left = _tree(poisoned)
             assert left == _tree(killed), f"after a death at {token}"
+            assert left == _tree(copy), f"in the copy at {token}"
+            assert first == copied[token]
             assert left or token == "directory.making#1"
 
 
-def test_a_poisoned_death_leaves_what_a_kill_leaves() -> None:
+def test_a_poisoned_death_and_a_copy_are_what_a_kill_leaves() -> None:
     """At every seventh boundary of the small bootstrap, byte by byte."""
     boundaries = _boundaries()
     assert len(boundaries) > 100
@@ -63,6 +67,6 @@ def test_a_poisoned_death_leaves_what_a_kill_leaves() -> None:
 
 
 @pytest.mark.crash
-def test_every_poisoned_death_leaves_what_a_kill_leaves() -> None:
+def test_every_poisoned_death_and_copy_is_what_a_kill_leaves() -> None:
     """At every boundary of the small bootstrap, byte by byte."""
     _assert_same(_boundaries())

@@ -18,6 +18,7 @@ from typing import NamedTuple, Self, TypeAlias
 import msgspec
 
 from bootledger.errors import Unavailable
+from bootledger.simulation.memory import expect_openings
 from bootledger.simulation.powerloss.composing import Kept
 from bootledger.simulation.powerloss.forks import fork
 from bootledger.simulation.powerloss.places import Place
@@ -135,6 +136,7 @@ def _work(
     """Be a worker, until the parent hangs up or a state is not survived."""
     try:
         _be_quiet()
+        expect_openings()
         if private:
             mount_private(states.trace.place)
         place = Place(states.trace.place)
