@@ -77,7 +77,7 @@ def test_a_ledger_survives_every_power_loss(
             assert _engine_of(place / "ledger") == LMDB_ENGINES[engine]
             for rules, block_bytes, budget in shares:
                 states = States(trace, rules, block_bytes, budget=budget, seed=seed)
-                report = survived(judge(states, ledger.recover), name)
+                report = survived(judge(states, ledger.recover, stop_after=10), name)
                 assert report.exhaustive or budget < 20_000
                 judged += report.judged
                 what = "every page" if report.exhaustive else f"{block_bytes} bytes, sampled"
