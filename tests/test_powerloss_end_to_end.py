@@ -37,7 +37,7 @@ def _assert_four_chunks(place: Path) -> None:
 def test_a_replication_goes_on_to_its_end_after_every_power_loss(
     engine: str, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
-    """Ledger, four chunks, applier, promotion: it ends equal to its primary, which lost power too."""
+    """Ledger, four chunks, applier, promotion: equal to a primary that lost power too."""
     create_with(engine, monkeypatch)
     bootstrap = Bootstrap()
     with fresh_place() as place:

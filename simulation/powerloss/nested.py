@@ -42,8 +42,9 @@ def nested(
     """Lose power, record `live` on what is left, lose power in that, and judge with `recover`.
 
     `firsts` of the `states` are drawn by `seed`, and at most `budget` second states are judged in
-    all: each first one gets its share, of one or more. A violation is told by two tokens: the first state's, and the second's in the recording of `live`
-    on the first. What was acknowledged before either loss has to be there.
+    all: each first one gets its share, of one or more. A violation is told by two tokens: the first
+    state's, and the second's in the recording of `live` on the first. What was acknowledged before
+    either loss has to be there.
 
     With `only`, that one second state of that first one. Writes over the directory that was
     recorded.

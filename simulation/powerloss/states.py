@@ -54,8 +54,9 @@ class States:
 
     Iterate over it as often as you like: the same seed gives the same states in the same order,
     each disk once for each set of promises. At most `budget` of them; where that is less than all,
-    every moment gets its share, or, if there are more moments than that, some by chance get one. `legal` is how many choices there are, duplicates included;
-    `exhaustive` says that all of them are looked at. What is `known` is left out.
+    every moment gets its share, or, if there are more moments than that, some by chance get one.
+    `legal` is how many choices there are, duplicates included; `exhaustive` says that all of them
+    are looked at. What is `known` is left out.
 
     Raises `InvalidValue` for a block that is not a power of two up to a page.
     """
