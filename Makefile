@@ -17,8 +17,8 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
 # The proofs that need time: every crash and every pair of crashes, of which `make test` plays
-# a sample; each fight for a minute, thousands of random histories; every disk that a loss of
-# power may leave, into crash-report.json.
+# a sample; each fight for a minute, thousands of random histories; the disks that a loss of power
+# may leave, with a table of them, and those of the samples into crash-report.json.
 crash: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m crash
 	$(BIN)/python -m pytest -n 2 --fight-s 60 --policy-examples 2000 \
@@ -26,10 +26,14 @@ crash: $(VENV)/installed
 	$(BIN)/bootledger simulate --prove --engine inproc --engine powerloss \
 		--report crash-report.json
 
-# For the night: a million disks and more (of each of three samples a share), with a new seed,
-# which is printed first; SIGKILL, and three crashes in a run.
-CRASH_STATES ?= 350000
+# For the night, with new seeds that are printed first: a million disks of ledgers and more, some of
+# whole replications; SIGKILL, and three crashes in a run.
+STORE_STATES ?= 1000000
+CRASH_STATES ?= 20000
+SEED ?= $(shell date +%s)
 crash-long: crash
+	$(BIN)/python -m pytest -n 2 -m crash --store-states $(STORE_STATES) --store-seed $(SEED) \
+		tests/test_powerloss.py
 	$(BIN)/bootledger simulate --engine powerloss --budget $(CRASH_STATES) --seed random \
 		--report crash-report-powerloss.json
 	$(BIN)/bootledger simulate --engine inproc --engine sigkill --crashes 3 --seed random \

@@ -41,6 +41,8 @@ _SECTOR_BYTES = 512
 _MODELS = ((Rules.STRICT, PAGE_BYTES), (Rules.STRICT, _SECTOR_BYTES), (Rules.EXT4, PAGE_BYTES))
 _FIRSTS = 40
 """How many of the disks that the first loss may leave are recovered under the recorder."""
+_SECONDS = 10
+"""Of each of these recoveries so many disks are judged at least: to record it costs as much."""
 _TWICE = 2
 
 
@@ -68,12 +70,13 @@ class LossExplorer:
         self._began_s = time.monotonic()
         with fresh_place() as place:
             trace, judge = self._record(place)
-            shares = len(_MODELS) + (crashes >= _TWICE)
-            for rules, block_bytes in _MODELS:
-                states = self._states(trace, rules, block_bytes, self._budget // shares)
-                self._judge(states, judge)
-            if crashes >= _TWICE and not self.report.violations:
-                self._twice(trace, judge, self._budget // shares)
+            parts = len(_MODELS) + (crashes >= _TWICE)
+            for done, (rules, block_bytes) in enumerate(_MODELS):
+                share = (self._budget - self.report.runs) // (parts - done)
+                self._judge(self._states(trace, rules, block_bytes, share), judge)
+            left = self._budget - self.report.runs
+            if crashes >= _TWICE and left and not self.report.violations:
+                self._twice(trace, judge, left)
         self.report.trace = self._digest.hexdigest()
         return self.report
 
@@ -105,7 +108,7 @@ class LossExplorer:
         self._plan.scenario.run(World(place, life=life, seed=self._plan.seed, hear=hear))
 
     def _states(self, trace: Trace, rules: Rules, block_bytes: int, budget: int) -> States:
-        return States(trace, rules, block_bytes, budget=max(budget, 1), seed=self._plan.seed)
+        return States(trace, rules, block_bytes, budget=budget, seed=self._plan.seed)
 
     def _judge(self, states: States, judge: Judge, *, only: Sequence[str] | None = None) -> None:
         recover = partial(self._recover, judge)
@@ -128,7 +131,7 @@ class LossExplorer:
             states,
             partial(self._live, 2),
             recover,
-            firsts=_FIRSTS,
+            firsts=min(_FIRSTS, -(-budget // _SECONDS)),
             budget=budget,
             seed=self._plan.seed,
             workers=self._workers,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tallies import Tally, print_tally, tally_into
 
 # The same examples at every run, on any machine, at any speed.
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=False)
@@ -29,6 +31,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fight-s", type=float, default=3.0, help="how many seconds a fight for a target lasts"
     )
+    parser.addoption(
+        "--store-states",
+        type=int,
+        default=75_000,
+        help="how many disks that a loss of power may leave of a ledger are judged at least",
+    )
+    parser.addoption(
+        "--store-seed",
+        type=int,
+        default=0,
+        help="which random ledgers those are, and which of their disks",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +52,19 @@ def vectors(pytestconfig: pytest.Config) -> Path:
     return folder.resolve()
 
 
+@pytest.fixture
+def tally(record_property: Callable[[str, object], None]) -> Tally:
+    """Return what counts judged states, for the table at the end of the run."""
+    return tally_into(record_property)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was counted: the disks that were judged, and the answers of the reference."""
+    print_tally(terminalreporter)
+    _print_conformance(terminalreporter)
+
+
+def _print_conformance(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the conformance test counted, by file and by rule."""
     told = {
         name.removeprefix("conformance "): count

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from tallies import Tally
 
 from bootledger.simulation.powerloss import Rules, States, Trace
 from bootledger.simulation.powerloss.image import Image
@@ -24,6 +25,7 @@ CHUNKS = 4
 CHUNK = bytes(range(1, 65)) * 2
 BLOCK_BYTES = 16
 """Small, so that a chunk can be torn in many ways: eight blocks."""
+SECTOR_BYTES = 512
 
 Protocol = Callable[["Writer", int], None]
 
@@ -31,7 +33,8 @@ Protocol = Callable[["Writer", int], None]
 class Writer:
     """Writes chunks and their events, and what it did."""
 
-    def __init__(self) -> None:
+    def __init__(self, chunk: bytes = CHUNK) -> None:
+        self.chunk = chunk
         self._names = Namespace(Image())
         self.operations: list[Operation] = []
 
@@ -67,7 +70,7 @@ class Writer:
 
 def _stage(writer: Writer, number: int, *, fsync: bool = True, dirsync: bool = True) -> None:
     writer.make(f"new-{number}")
-    writer.write(f"new-{number}", CHUNK)
+    writer.write(f"new-{number}", writer.chunk)
     if fsync:
         writer.sync(f"new-{number}")
     writer.rename(f"new-{number}", f"chunk-{number}")
@@ -113,24 +116,42 @@ def in_place_without_fsync(writer: Writer, number: int) -> None:
     writer.event(number)
 
 
+def sound_two_at_once(writer: Writer, number: int) -> None:
+    """Two chunks are written before either of them is synced, and claimed in the other order."""
+    for each in (number, number + 1):
+        writer.make(f"new-{each}")
+        writer.write(f"new-{each}", writer.chunk)
+    for each in (number + 1, number):
+        writer.sync(f"new-{each}")
+        writer.rename(f"new-{each}", f"chunk-{each}")
+        writer.sync_names()
+        writer.event(each)
+
+
 def _states(
-    protocol: Protocol, block_bytes: int = BLOCK_BYTES, budget: int = DEFAULT_BUDGET
+    protocol: Protocol,
+    block_bytes: int = BLOCK_BYTES,
+    budget: int = DEFAULT_BUDGET,
+    *,
+    numbers: Iterable[int] = range(CHUNKS),
+    chunk: bytes = CHUNK,
+    rules: Rules = Rules.STRICT,
 ) -> States:
-    writer = Writer()
-    for number in range(CHUNKS):
+    writer = Writer(chunk)
+    for number in numbers:
         protocol(writer, number)
     trace = Trace(Path("/nowhere"), Image(), tuple(writer.operations))
-    return States(trace, Rules.STRICT, block_bytes, budget=budget)
+    return States(trace, rules, block_bytes, budget=budget)
 
 
-def _lies(states: States) -> Iterator[str]:
+def _lies(states: States, chunks: int = CHUNKS, chunk: bytes = CHUNK) -> Iterator[str]:
     """Yield the token of each disk on which an event is there, or was promised, and is not true."""
     for state in states:
         tree = states.image(state).tree()
-        for number in range(CHUNKS):
+        for number in range(chunks):
             claimed = tree.get(f"event-{number}") == b"staged"
             promised = b"%d" % number in state.acknowledged
-            if (claimed or promised) and tree.get(f"chunk-{number}") != CHUNK:
+            if (claimed or promised) and tree.get(f"chunk-{number}") != chunk:
                 yield state.token
             if promised and not claimed:
                 yield state.token
@@ -159,3 +180,32 @@ def test_each_wrong_order_is_caught(protocol: Protocol) -> None:
     states = _states(protocol, 64)
     token = next(_lies(states))
     assert states.replay(token).token == token
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize(
+    ("protocol", "sectors", "rules", "numbers", "least"),
+    [
+        (sound, 9, Rules.STRICT, range(24), 15_000),
+        (sound, 12, Rules.EXT4, range(16), 20_000),
+        (sound, 40, Rules.STRICT, range(8), 25_000),
+        (sound_two_at_once, 16, Rules.STRICT, range(0, 16, 2), 40_000),
+    ],
+)
+def test_no_disk_of_many_has_an_event_without_its_chunk(
+    protocol: Protocol,
+    sectors: int,
+    rules: Rules,
+    numbers: range,
+    least: int,
+    tally: Tally,
+) -> None:
+    """Torn at any sectors: every subset of nine, by chance of more, and of two chunks at once."""
+    chunk = bytes(range(1, 129)) * 4 * sectors
+    budget = least * 11 // 10 if sectors > 9 else DEFAULT_BUDGET * 5
+    states = _states(protocol, SECTOR_BYTES, budget, numbers=numbers, chunk=chunk, rules=rules)
+    assert states.exhaustive or sectors > 9
+    assert list(_lies(states, numbers.stop, chunk)) == []
+    judged = sum(1 for _ in states)
+    assert judged >= least
+    tally(f"chunks in memory, {'every subset' if states.exhaustive else 'sampled'}", judged)

@@ -41,14 +41,15 @@ def nested(
 ) -> Iterator[Second]:
     """Lose power, record `live` on what is left, lose power in that, and judge with `recover`.
 
-    `firsts` of the `states` are drawn by `seed`; about `budget` second states are judged in all. A
-    violation is told by two tokens: the first state's, and the second's in the recording of `live`
-    on the first. What was acknowledged before either loss has to be there.
+    `firsts` of the `states` are drawn by `seed`, and at most `budget` second states are judged in
+    all: each first one gets its share, of one or more. A violation is told by two tokens: the first
+    state's, and the second's in the recording of `live` on the first. What was acknowledged before
+    either loss has to be there.
 
     With `only`, that one second state of that first one. Writes over the directory that was
     recorded.
     """
-    chosen = _drawn(states, firsts, seed) if only is None else [states.replay(only[0])]
+    chosen = _drawn(states, min(firsts, budget), seed) if only is None else [states.replay(only[0])]
     place = Place(states.trace.place)
     for done, state in enumerate(chosen):
         place.restore(states.image(state))
@@ -58,7 +59,7 @@ def nested(
             trace,
             states.rules,
             states.block_bytes,
-            budget=max(budget // len(chosen), 1),
+            budget=budget * (done + 1) // len(chosen) - budget * done // len(chosen),
             seed=seed + done,
         )
         report = judge(

@@ -28,6 +28,8 @@ DEFAULT_BUDGET = 20_000
 
 _CHANCES = (0.1, 0.5, 0.9)
 _PATIENCE = 500
+_FEW = 4
+"""Of a moment with a smaller share chance alone draws: what is told first is the same in all."""
 Key: TypeAlias = tuple[bytes, int]
 """What a state is told apart by: the digest of its disk, and how much was acknowledged."""
 
@@ -52,8 +54,9 @@ class States:
 
     Iterate over it as often as you like: the same seed gives the same states in the same order,
     each disk once for each set of promises. At most `budget` of them; where that is less than all,
-    every moment gets its share. `legal` is how many choices there are, duplicates included;
-    `exhaustive` says that all of them are looked at. What is `known` is left out.
+    every moment gets its share, or, if there are more moments than that, some by chance get one.
+    `legal` is how many choices there are, duplicates included; `exhaustive` says that all of them
+    are looked at. What is `known` is left out.
 
     Raises `InvalidValue` for a block that is not a power of two up to a page.
     """
@@ -76,7 +79,7 @@ class States:
         self.seed = seed
         self.epochs = tuple(epochs(trace, rules, block_bytes))
         self._legal = [_legal(epoch) for epoch in self.epochs]
-        self._shares = _shares(self._legal, budget)
+        self._shares = _shares(self._legal, budget, seed)
         self._known = known
         self._prefix = f"{rules.value}/{block_bytes}/"
         self._composer: tuple[int, Composer] | None = None
@@ -103,11 +106,13 @@ class States:
     def _keyed(self) -> Iterator[tuple[State, Key]]:
         seen: set[Key] = set()
         for number, epoch in enumerate(self.epochs):
+            if not self._shares[number]:
+                continue
             composer = Composer(epoch)
             exhaustive = self._shares[number] == self._legal[number]
             left = self._shares[number]
             patience = _PATIENCE
-            for kept in _all(epoch.chains) if exhaustive else self._sample(epoch):
+            for kept in _all(epoch.chains) if exhaustive else self._sample(epoch, left):
                 key = (composer.digest(kept), len(epoch.acknowledged))
                 if key not in seen and key not in self._known:
                     seen.add(key)
@@ -148,12 +153,13 @@ class States:
             hint="replay it with the rules and the recording that it was found with",
         )
 
-    def _sample(self, epoch: Epoch) -> Iterator[Kept]:
-        """Yield choices without end."""
-        yield from _telling(epoch.chains)
+    def _sample(self, epoch: Epoch, share: int) -> Iterator[Kept]:
+        """Yield choices without end, of which about `share` are wanted."""
+        if share >= _FEW:
+            yield from _telling(epoch.chains)
         chance = random.Random(f"{self.seed} {epoch.label}")
         lengths = [len(chain) for chain in epoch.chains]
-        for p in itertools.cycle(_CHANCES):
+        for p in itertools.cycle(chance.sample(_CHANCES, len(_CHANCES))):
             yield tuple([n if chance.random() < p else chance.randrange(n) for n in lengths])
 
 
@@ -165,13 +171,14 @@ def _legal(epoch: Epoch) -> int:
     return math.prod(len(chain) + 1 for chain in epoch.chains)
 
 
-def _shares(legal: Sequence[int], budget: int) -> list[int]:
+def _shares(legal: Sequence[int], budget: int, seed: int) -> list[int]:
     """Return how many states each moment gets; what a small one does not need, the others do."""
     shares = [0] * len(legal)
     left = budget
-    by_size = sorted(range(len(legal)), key=lambda number: legal[number])
+    moments = random.Random(seed).sample(range(len(legal)), min(budget, len(legal)))
+    by_size = sorted(moments, key=lambda number: (legal[number], number))
     for done, number in enumerate(by_size):
-        share = max(left // (len(legal) - done), 1)
+        share = left // (len(by_size) - done)
         most = legal[number] if legal[number] <= EXHAUSTIVE_UP_TO else share
         shares[number] = min(share, most)
         left -= shares[number]
