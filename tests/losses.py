@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -28,8 +29,15 @@ Run = Callable[[Path, Acknowledge], None]
 
 def recorded(run: Run, place: Path) -> Trace:
     """Record `run(place, acknowledge)`, or skip the test, loudly, where nothing can be traced."""
-    try:
+    with cannot_trace_skips():
         return record(lambda acknowledge: run(place, acknowledge), place)
+
+
+@contextmanager
+def cannot_trace_skips() -> Iterator[None]:
+    """Skip the test, loudly, where nothing can be traced."""
+    try:
+        yield
     except CannotTrace as error:
         pytest.skip(f"NO POWER LOSS WAS SIMULATED ON THIS MACHINE: {error}")
 
