@@ -16,7 +16,7 @@ from bootledger.replica.readers import open_current
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import LEDGER_NAME
 from bootledger.simulation.powerloss.strace import Acknowledge
-from bootledger.statemachine.events import Event, Resume, SnapshotChunk
+from bootledger.statemachine.events import Complete, Event, Resume, SnapshotChunk
 from bootledger.statemachine.plan import Step
 from bootledger.statemachine.progress import Progress
 from bootledger.statemachine.ranges import Range
@@ -69,6 +69,8 @@ class Bootstrap:
         """
         if _DONE in acknowledged:
             _assert_equal(place)
+            if not isinstance(last := _events(place)[-1], Complete):
+                raise AssertionError(f"the end was acknowledged, and the ledger ends with {last}")
         if any(data.startswith(_EVENTS) for data in acknowledged):
             _assert_events(place, max(_numbers(_EVENTS, acknowledged)))
         self._replicate(place, None)
