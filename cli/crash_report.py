@@ -134,7 +134,7 @@ def _verdict_words(simulated: Simulated, verdict: Verdict, min_boundaries: int) 
             words = f"VIOLATED: {_count(len(report.violations), 'run')} ended wrong"
         case Verdict.BLIND:
             blind = (fault for fault, seen in report.planted.items() if not seen)
-            words = f"BLIND: the check accepted what was planted: {', '.join(blind)}"
+            words = f"BLIND: what was planted was accepted: {', '.join(blind)}"
         case Verdict.FEW_BOUNDARIES:
             words = f"TOO FEW BOUNDARIES: {len(report.boundaries)}, {min_boundaries} are asked for"
         case Verdict.STOPPED:

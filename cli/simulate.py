@@ -26,6 +26,7 @@ from bootledger.errors import InvalidValue
 from bootledger.files import Files
 from bootledger.simulation import CrashBug, Report, Scenario, explore_scenario, prove_check, replay
 from bootledger.simulation.kit import DEFAULT_BUDGET, EngineName
+from bootledger.simulation.powerloss.proving import prove_engine
 from bootledger.simulation.reports import DEFAULT_MIN_BOUNDARIES
 from bootledger.simulation.schedules import parse_schedule
 
@@ -70,7 +71,7 @@ def simulate(  # noqa: PLR0913 - each is an option
         int | None, typer.Option(min=1, help="Processes at work.", show_default="one a core")
     ] = None,
     prove: Annotated[
-        bool, typer.Option("--prove", help="Plant faults, to see that the check sees them.")
+        bool, typer.Option("--prove", help="Plant bugs, to see that they are seen.")
     ] = False,
     token: Annotated[
         str | None,
@@ -157,6 +158,8 @@ class _Asked:
                 )
                 if self.prove and not report.violations:
                     report.planted = _proved(name, self.scenarios[name], self.seed)
+                    if engine == "powerloss":
+                        report.planted |= prove_engine()
         except KeyboardInterrupt:
             return Simulated(name, known, stopped=True)
         return Simulated(name, report)

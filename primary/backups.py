@@ -192,7 +192,9 @@ class BaseBackups:
             )
 
     def _wipe_leftovers(self) -> None:
-        for entry in self._root.iterdir():
+        with translated(self._root):
+            entries = list(self._root.iterdir())
+        for entry in entries:
             if _is_ours(entry) and not _is_published(entry):
                 self._files.remove(entry)
 

@@ -32,7 +32,8 @@ class Report(msgspec.Struct, kw_only=True):
     named point. `every_single` and `every_pair` say whether all of them were played, or a part;
     `exhaustive`, whether everything that was asked for was, without chance.
     `trace` is a digest of every point that was passed in every run: the same seed, the same trace.
-    `planted` says of each planted fault whether the caller's check saw it. `story` is what
+    `planted` says of each planted fault whether the caller's check saw it, and of each durability
+    bug, where the power-loss engine was proved, whether that did. `story` is what
     happened, step by step, where one schedule was replayed.
 
     Where power was lost: `states` is how many choices the rules allow of what reached the disk,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from uuid import UUID
@@ -41,8 +42,15 @@ _LONG_AFTER_MS = 10**6
 
 def recorded(run: Run, place: Path) -> Trace:
     """Record `run(place, acknowledge)`, or skip the test, loudly, where nothing can be traced."""
-    try:
+    with cannot_trace_skips():
         return record(lambda acknowledge: run(place, acknowledge), place)
+
+
+@contextmanager
+def cannot_trace_skips() -> Iterator[None]:
+    """Skip the test, loudly, where nothing can be traced."""
+    try:
+        yield
     except CannotTrace as error:
         pytest.skip(f"NO POWER LOSS WAS SIMULATED ON THIS MACHINE: {error}")
 

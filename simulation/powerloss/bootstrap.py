@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -15,13 +16,16 @@ from bootledger.replica.readers import open_current
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import LEDGER_NAME
 from bootledger.simulation.powerloss.strace import Acknowledge
-from bootledger.statemachine.events import Resume, SnapshotChunk
+from bootledger.statemachine.events import Complete, Event, Resume, SnapshotChunk
+from bootledger.statemachine.plan import Step
 from bootledger.statemachine.progress import Progress
 from bootledger.statemachine.ranges import Range
 from bootledger.store.lmdb import LmdbEventStore
 
 NODE = "replica-1"
 _DONE = b"done"
+_EVENTS = b"events "
+_LSN = b"LSN "
 _MOST_EVENTS = 10_000
 
 
@@ -53,7 +57,7 @@ class Bootstrap:
         _write(place, self._records, self._value_bytes)
 
     def run(self, place: Path, acknowledge: Acknowledge) -> None:
-        """Replicate once. Acknowledges each write to the primary, and the end."""
+        """Replicate once. Acknowledges each event, each write to the primary, and the end."""
         self._replicate(place, _Writer(partial(self._write, place), acknowledge))
         acknowledge(_DONE)
 
@@ -65,11 +69,15 @@ class Bootstrap:
         """
         if _DONE in acknowledged:
             _assert_equal(place)
+            if not isinstance(last := _events(place)[-1], Complete):
+                raise AssertionError(f"the end was acknowledged, and the ledger ends with {last}")
+        if any(data.startswith(_EVENTS) for data in acknowledged):
+            _assert_events(place, max(_numbers(_EVENTS, acknowledged)))
         self._replicate(place, None)
         _assert_equal(place)
         with Database.open(place / "primary", Files(), name="primary") as primary:
             lsn = primary.last_lsn()
-        promised = max((int(data) for data in acknowledged if data != _DONE), default=0)
+        promised = max(_numbers(_LSN, acknowledged), default=0)
         if lsn < promised:
             raise AssertionError(f"the primary is at LSN {lsn}, and {promised} was acknowledged")
         _assert_nothing_was_lost(place)
@@ -94,17 +102,22 @@ def _hear_nothing(event: OperatorEvent) -> None: ...
 
 
 class _Writer(Observer):
-    """Somebody who writes to the primary while it is copied, once."""
+    """Somebody who writes to the primary while it is copied, once, and hears of every event."""
 
     def __init__(self, write: Callable[[], int], acknowledge: Acknowledge) -> None:
         self._write: Callable[[], int] | None = write
         self._acknowledge = acknowledge
 
+    def on_step(self, step: Step, progress: Progress) -> None:
+        """Say how many events are durable now."""
+        self._acknowledge(_EVENTS + b"%d" % progress.version)
+
     def on_staged(self, staged: Range, progress: Progress) -> None:
-        """Write, and say what is durable now."""
+        """Say how many events are durable now; write, and say what is durable then."""
+        self._acknowledge(_EVENTS + b"%d" % progress.version)
         write, self._write = self._write, None
         if write is not None:
-            self._acknowledge(b"%d" % write())
+            self._acknowledge(_LSN + b"%d" % write())
 
 
 def _write(place: Path, records: int, value_bytes: int) -> int:
@@ -128,13 +141,23 @@ def _assert_equal(place: Path) -> None:
         raise AssertionError(f"the primary is {expected}, the replica {actual}")
 
 
+def _numbers(prefix: bytes, acknowledged: Sequence[bytes]) -> list[int]:
+    return [int(data[len(prefix) :]) for data in acknowledged if data.startswith(prefix)]
+
+
+def _events(place: Path) -> list[Event]:
+    with closing(LmdbEventStore.open(place / "target" / LEDGER_NAME, create=False)) as store:
+        return [recorded.event for recorded in store.read(0, _MOST_EVENTS)]
+
+
+def _assert_events(place: Path, promised: int) -> None:
+    if (found := len(_events(place))) < promised:
+        raise AssertionError(f"{promised} events were acknowledged, and {found} are there")
+
+
 def _assert_nothing_was_lost(place: Path) -> None:
     """Look into the ledger: what a chunk's event claims was there whenever it was looked for."""
-    store = LmdbEventStore.open(place / "target" / LEDGER_NAME, create=False)
-    try:
-        events = [recorded.event for recorded in store.read(0, _MOST_EVENTS)]
-    finally:
-        store.close()
+    events = _events(place)
     if dropped := [
         event.dropped for event in events if isinstance(event, Resume) and event.dropped
     ]:

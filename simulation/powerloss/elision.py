@@ -46,10 +46,10 @@ def elided(
 
     Only disks that the whole trace cannot leave are judged; `budget` bounds them for each sync.
     """
-    known = States(trace, rules, block_bytes, budget=budget, seed=seed).keys()
+    sound = States(trace, rules, block_bytes, budget=budget, seed=seed)
     for name, index in trace.syncs():
         without = trace.without_sync(index)
-        states = States(without, rules, block_bytes, budget=budget, seed=seed, known=known)
+        states = States(without, rules, block_bytes, budget=budget, seed=seed, sound=sound)
         yield Elided(
             name, judge(states, recover, stop_after=stop_after, workers=workers, hang_s=hang_s)
         )

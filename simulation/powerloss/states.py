@@ -10,7 +10,7 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -56,7 +56,10 @@ class States:
     each disk once for each set of promises. At most `budget` of them; where that is less than all,
     every moment gets its share, or, if there are more moments than that, some by chance get one.
     `legal` is how many choices there are, duplicates included; `exhaustive` says that all of them
-    are looked at. What is `known` is left out.
+    are looked at.
+
+    What the `sound` trace can leave, too, is left out, to see what a mistake adds: whole moments
+    that are the same in both, and every disk that is one of its states.
 
     Raises `InvalidValue` for a block that is not a power of two up to a page.
     """
@@ -69,7 +72,7 @@ class States:
         *,
         budget: int = DEFAULT_BUDGET,
         seed: int = 0,
-        known: Container[Key] = (),
+        sound: States | None = None,
     ) -> None:
         if block_bytes not in {2**power for power in range(PAGE_BYTES.bit_length())}:
             raise InvalidValue(f"a block of {block_bytes} bytes: a power of two up to {PAGE_BYTES}")
@@ -78,11 +81,13 @@ class States:
         self.block_bytes = block_bytes
         self.seed = seed
         self.epochs = tuple(epochs(trace, rules, block_bytes))
-        self._legal = [_legal(epoch) for epoch in self.epochs]
+        known = () if sound is None else sound.epochs
+        self._legal = [0 if _among(known, epoch) else _legal(epoch) for epoch in self.epochs]
         self._shares = _shares(self._legal, budget, seed)
-        self._known = known
+        self._known = frozenset() if sound is None else sound.keys()
         self._prefix = f"{rules.value}/{block_bytes}/"
         self._composer: tuple[int, Composer] | None = None
+        self._keys: frozenset[Key] | None = None
 
     @property
     def legal(self) -> int:
@@ -99,9 +104,11 @@ class States:
         for state, _ in self._keyed():
             yield state
 
-    def keys(self) -> set[Key]:
-        """Return what the states are told apart by."""
-        return {key for _, key in self._keyed()}
+    def keys(self) -> frozenset[Key]:
+        """Return what the states are told apart by; worked out once."""
+        if self._keys is None:
+            self._keys = frozenset(key for _, key in self._keyed())
+        return self._keys
 
     def _keyed(self) -> Iterator[tuple[State, Key]]:
         seen: set[Key] = set()
@@ -167,6 +174,16 @@ def _all(chains: Sequence[Chain]) -> Iterator[Kept]:
     return itertools.product(*(range(len(chain) + 1) for chain in chains))
 
 
+def _among(known: Sequence[Epoch], epoch: Epoch) -> bool:
+    """Return whether the same may be left at one of the `known` moments, of the same promises."""
+    return any(
+        each.acknowledged == epoch.acknowledged
+        and each.chains == epoch.chains
+        and each.durable == epoch.durable
+        for each in known
+    )
+
+
 def _legal(epoch: Epoch) -> int:
     return math.prod(len(chain) + 1 for chain in epoch.chains)
 
@@ -175,7 +192,8 @@ def _shares(legal: Sequence[int], budget: int, seed: int) -> list[int]:
     """Return how many states each moment gets; what a small one does not need, the others do."""
     shares = [0] * len(legal)
     left = budget
-    moments = random.Random(seed).sample(range(len(legal)), min(budget, len(legal)))
+    wanted = [number for number, choices in enumerate(legal) if choices]
+    moments = random.Random(seed).sample(wanted, min(budget, len(wanted)))
     by_size = sorted(moments, key=lambda number: (legal[number], number))
     for done, number in enumerate(by_size):
         share = left // (len(by_size) - done)

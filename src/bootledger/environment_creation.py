@@ -99,7 +99,9 @@ def _create_locked(
     if is_environment(path):
         files.sync_directory(path.parent)
         return False
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    with translated(path):
+        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    if taken:
         raise InvalidValue(f"{path} exists and is not a database", hint="choose another path")
     building = _building(path)
     files.remove(building)
@@ -118,8 +120,10 @@ def _create_locked(
 def _build(
     path: Path, databases: tuple[str, ...], initialise: Callable[[Transaction, Databases], None]
 ) -> None:
-    # The format is named, so that nothing in the process's surroundings can change it.
+    # The format is named, so that nothing in the process's surroundings can change it. What the
+    # system says when py-lmdb makes the directory, which is there, it raises as an OSError.
     with (
+        translated(path),
         sorted_errors(path),
         lmdb.open(os.fspath(path), max_dbs=len(databases), lib_version=0) as env,
         env.begin(write=True) as txn,
