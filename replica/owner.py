@@ -174,6 +174,7 @@ class IntentOwner:
 
     def close(self) -> None:
         """Let go of the intent without a word; writes nothing. Harmless when repeated."""
+        # Forgotten first: a release that raises is not to be tried again by whoever closes next.
         claim, self._claim = self._claim, None
         if claim is not None:
             self._live.close()
