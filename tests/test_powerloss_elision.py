@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from losses import Ledger, recorded
+from losses import Ledger, one_by_one, recorded
 
 from bootledger.simulation.places import fresh_place
 from bootledger.simulation.powerloss.bootstrap import Bootstrap
@@ -64,8 +64,8 @@ def survivors(found: list[Elided]) -> set[str]:
 
 
 def test_every_sync_of_a_ledger_is_needed_or_known_not_to_be() -> None:
-    """One event, its creation included: one sync after the other is taken away."""
-    ledger = Ledger(1)
+    """One event, the creation of its ledger included: one sync after the other is taken away."""
+    ledger = Ledger(one_by_one(3))
     with fresh_place() as place:
         trace = recorded(ledger.run, place)
         found = list(elided(trace, ledger.recover, budget=100))
