@@ -26,7 +26,8 @@ from bootledger.cli.errors import ExitCode
 from bootledger.cli.signals import StopRequest
 from bootledger.cli.tables import dangling_blocks
 from bootledger.cli.watching import TerminalObserver, telling
-from bootledger.diagrams.mermaid import state_diagram
+from bootledger.diagrams.chart import chart_of_table
+from bootledger.diagrams.mermaid import mermaid
 from bootledger.files import Files
 from bootledger.projections import dangling
 from bootledger.replica.database import Database
@@ -200,8 +201,8 @@ def test_where_there_is_no_ledger_there_is_no_status(tmp_path: Path) -> None:
 
 def test_the_diagram_command_prints_the_table() -> None:
     """What is printed is what the library draws."""
-    assert bootledger("diagram").stdout == state_diagram(guards=False)
-    assert bootledger("diagram", "--guards").stdout == state_diagram(guards=True)
+    assert bootledger("diagram").stdout == mermaid(chart_of_table(), guards=False)
+    assert bootledger("diagram", "--guards").stdout == mermaid(chart_of_table(), guards=True)
 
 
 def test_without_the_extra_the_command_says_what_to_install() -> None:
