@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Protocol, TypeVar
 
 _SWEEPS = 24
@@ -43,7 +44,7 @@ def ordered(layers: Sequence[Sequence[N]]) -> list[list[N]]:
 def crossings(layers: Sequence[Sequence[Node]]) -> int:
     """Return how many pairs of lines cross between neighbouring layers."""
     count = 0
-    for upper, lower in zip(layers, layers[1:], strict=False):
+    for upper, lower in pairwise(layers):
         places = _places(lower)
         seen: list[int] = []
         for item in upper:

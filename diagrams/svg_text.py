@@ -81,7 +81,7 @@ def number(value: float) -> str:
 
 
 def width_px(text: str) -> float:
-    """Return how wide a line is at most; marks on a letter take no room, wide letters two places."""
+    """Return how wide a line is at most: marks take no room, wide letters two places."""
     places = sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
