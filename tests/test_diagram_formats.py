@@ -56,9 +56,10 @@ def in_lines(*, guards: bool) -> Callable[[Edge], str]:
 def test_mermaid_reads_what_was_meant() -> None:
     """The real Mermaid finds every state, both ends, and every edge by its words; none besides."""
     charts = [TABLE, HARD, *CHANCE]
-    seen = mermaid_sees([mermaid(chart) for chart in charts])
+    plain, *seen = mermaid_sees(
+        [mermaid(TABLE, guards=False), *(mermaid(chart) for chart in charts)]
+    )
     assert seen == [meant(chart, lambda edge: edge.label(guards=True)) for chart in charts]
-    (plain,) = mermaid_sees([mermaid(TABLE, guards=False)])
     assert plain == meant(TABLE, lambda edge: edge.label(guards=False))
 
 
@@ -78,10 +79,11 @@ def test_graphviz_draws_no_guards_unless_asked() -> None:
 @needs("plantuml", "dot")
 def test_plantuml_draws_what_was_meant() -> None:
     """In PlantUML's picture stands every name as it is, and every edge by its words."""
-    charts = [TABLE, HARD, *CHANCE[:10]]
-    seen = plantuml_sees([plantuml(chart) for chart in charts])
+    charts = [HARD, *CHANCE[:3]]
+    plain, *seen = plantuml_sees(
+        [plantuml(TABLE, guards=False), *(plantuml(chart) for chart in charts)]
+    )
     assert seen == [meant(chart, in_lines(guards=True)) for chart in charts]
-    (plain,) = plantuml_sees([plantuml(TABLE, guards=False)])
     assert plain == meant(TABLE, in_lines(guards=False))
 
 
