@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import enum
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from consumers import graphviz_sees, needs
 from transitions import Machine
 from transitions.extensions import HierarchicalMachine, LockedMachine
 
@@ -137,3 +142,16 @@ def test_a_machine_may_be_judged_where_it_is_built() -> None:
     machine.add_transition("turn", "b", "c")
     chart = chart_of_machine(machine)
     assert validated(chart) is chart
+
+
+@needs("dot")
+def test_the_example_of_the_page_draws_a_machine() -> None:
+    """What docs/diagrams.md shows runs as it stands, and Graphviz draws what it prints."""
+    page = Path(__file__).parent.parent / "docs" / "diagrams.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert graphviz_sees(done.stdout).edges == [
+        ("idle", "printing", "print unless out_of_paper"),
+        ("idle", "switched off", "switch off"),
+        ("printing", "idle", "finish"),
+    ]
