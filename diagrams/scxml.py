@@ -9,7 +9,7 @@ from bootledger.diagrams.chart import Chart, Edge
 from bootledger.diagrams.names import identifiers
 from bootledger.errors import InvalidValue
 
-# ECMAScript is the language of the conditions; tools in Python evaluate them too.
+# Conditions are written so that they mean the same in ECMAScript and in Python.
 _ECMASCRIPT = """
 arguments case catch const debugger default delete do enum eval export extends function implements
 in infinity instanceof interface let nan new null package private protected public super switch this
@@ -21,11 +21,12 @@ _RESERVED = frozenset([*_ECMASCRIPT.split(), *map(str.lower, keyword.kwlist)])
 def scxml(chart: Chart, *, guards: bool = True) -> str:
     """Return the machine as an SCXML document.
 
-    Conditions are data, by name: true for what tells edges apart, false for what refuses (left out
-    without `guards`), until the tool that runs it says otherwise. What is no XML name is called
-    `n1`, `n2` and so on, with its own name beside it in the attribute `chart:called`. The text is
-    the same at each call and ends with a newline. Raises `InvalidValue` for an edge out of a final
-    state, which SCXML cannot express.
+    Conditions are data, by name: 1 for what tells edges apart, 0 for what refuses (left out without
+    `guards`), until the tool that runs it says otherwise; of edges that hold, the first one is
+    taken. What is no XML name is called `n1`, `n2` and so on, with its own name beside it in the
+    attribute `chart:called`. The text is the same at each call and ends with a newline.
+
+    Raises `InvalidValue` for an edge out of a final state, which SCXML cannot express.
     """
     states = identifiers(chart.states)
     events = identifiers((edge.event for edge in chart.edges), prefix="e")
@@ -41,8 +42,7 @@ def scxml(chart: Chart, *, guards: bool = True) -> str:
     if conditions:
         lines.append("  <datamodel>")
         lines += [
-            f'    <data id="{identifier}" expr="{"true" if name in chosen else "false"}"'
-            f"{_called(name, identifier)}/>"
+            f'    <data id="{identifier}" expr="{int(name in chosen)}"{_called(name, identifier)}/>'
             for name, identifier in conditions.items()
         ]
         lines.append("  </datamodel>")
@@ -64,8 +64,8 @@ def scxml(chart: Chart, *, guards: bool = True) -> str:
 
 
 def _condition(edge: Edge, names: dict[str, str], *, guards: bool) -> str:
-    chosen = [] if edge.when is None else [names[edge.when]]
-    refusing = [f"!{names[name]}" for name in edge.unless if guards]
+    chosen = [] if edge.when is None else [f"{names[edge.when]} == 1"]
+    refusing = [f"{names[name]} == 0" for name in edge.unless if guards]
     condition = " && ".join([*chosen, *refusing])
     return f" cond={quoteattr(condition)}" if condition else ""
 
