@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import UUID
 
-from bootledger.cli.moments import Moment, when
+from bootledger.cli.moments import Moment
 from bootledger.diagrams.chart import chart_of_table
 from bootledger.diagrams.paint import Paint, Step
 from bootledger.diagrams.svg import svg
@@ -28,7 +29,8 @@ def painted_fleet(latest: Latest, then: Moment, *, guards: bool = False) -> str:
     count = fleet(latest)
     paint = Paint(
         states={state.value: _many(number, "intent") for state, number in count.items()},
-        caption=f"{_many(count.total(), 'intent')}, {then}",
+        caption=f"{_many(count.total(), 'intent')} at position {then.position}, "
+        f"{utc(then.recorded_at_ms)}",
     )
     return svg(chart_of_table(), guards=guards, paint=paint)
 
@@ -36,7 +38,7 @@ def painted_fleet(latest: Latest, then: Moment, *, guards: bool = False) -> str:
 def painted_timeline(intent_id: UUID, course: Course) -> str:
     """Return one intent over time as SVG, of a bounded size."""
     found = lanes(course, _WIDTH_PX)
-    title = f"intent {intent_id}, from {when(found.begin_ms)}, {duration(_span_ms(course))}"
+    title = f"intent {intent_id}, from {utc(found.begin_ms)}, {duration(_span_ms(course))}"
     return timeline(
         title,
         found.begin_ms,
@@ -48,7 +50,7 @@ def painted_timeline(intent_id: UUID, course: Course) -> str:
             Lane("", Shape.CROSSES, found.deaths, "red"),
             Lane("suspended", Shape.BARS, found.suspended, "amber"),
             Lane("bytes", Shape.RANGES, found.copied),
-            Lane("reused", Shape.RANGES, found.reused, "green"),
+            *([Lane("reused", Shape.RANGES, found.reused, "green")] if found.reused else []),
             Lane("LSN", Shape.STAIRS, found.applied),
         ],
         width_px=_WIDTH_PX,
@@ -63,29 +65,38 @@ def paint_of(intent_id: UUID, found: Trail) -> Paint:
     progress = found.progress
     return Paint(
         states={
-            state.value: _often(often)
+            state.value: "" if state is State.ABSENT else _often(often)
             for state, often in found.states.items()
-            if state is not State.ABSENT
         },
         steps={
             Step(step.source.value, step.target.value, step.event, step.when): _often(often)
             for step, often in found.steps.items()
         },
         crashes={
-            state.value: f"{_many(deaths.count, 'crash', 'crashes')}, {when(deaths.last_ms)[:19]}"
+            state.value: f"{_many(deaths.count, 'crash', 'crashes')}, {utc(deaths.last_ms)}"
             for state, deaths in found.crashes.items()
         },
         now=progress.state.value,
-        caption=f"intent {intent_id}: {progress.version} events, {when(progress.recorded_at_ms)}",
+        caption=f"intent {intent_id}: {progress.version} events, {utc(progress.recorded_at_ms)}",
     )
 
 
 def _often(often: Often) -> str:
-    return f"×{often.count}" + (f" {duration(often.total_ms)}" if often.total_ms else "")
+    return f"{often.count}\N{MULTIPLICATION SIGN}" + (
+        f" {duration(often.total_ms)}" if often.total_ms else ""
+    )
 
 
 def _many(count: int, noun: str, plural: str = "") -> str:
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def utc(time_ms: int) -> str:
+    """Return a time in UTC to the second: a picture does not depend on where it was made."""
+    try:
+        return f"{datetime.fromtimestamp(time_ms // 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, ValueError):
+        return f"{time_ms} ms after 1970"
 
 
 def duration(time_ms: int) -> str:

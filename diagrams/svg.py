@@ -115,7 +115,10 @@ def _body(drawing: Drawing, above: float) -> Iterator[str]:
     if drawing.paint and drawing.paint.caption:
         yield text(MARGIN_PX, MARGIN_PX, drawing.paint.caption, kind="fill-ink bold")
     yield f'<g transform="translate(0 {number(above)})">'
-    for pair, points in drawing.layout.lines.items():
+    # What was gone along lies above what was not.
+    for pair, points in sorted(
+        drawing.layout.lines.items(), key=lambda on: _visited(drawing, on[0])
+    ):
         yield _line(drawing, pair, points)
     for pair, lines in drawing.labels.items():
         if pair[0] == pair[1]:

@@ -201,8 +201,8 @@ def _measured(lane: Lane, scale: _Scale, y: float, height: float) -> Iterator[st
         x = scale.x(mark.start_ms)
         words = f"{_said(mark)}: {mark.low} to {mark.high}" if ranges else f"LSN {mark.high}"
         if ranges:
-            tall = max(at(mark.low) - at(mark.high), 1.0)
-            width = max(scale.x(mark.end_ms) - x, 2.0)
+            tall = max(at(mark.low) - at(mark.high), 3.0)
+            width = max(scale.x(mark.end_ms) - x, 3.0)
             shape = (
                 f'<rect class="fill-{lane.colour}" x="{number(x - 1)}" y="{number(at(mark.high))}" '
                 f'width="{number(width)}" height="{number(tall)}"/>'
@@ -237,8 +237,10 @@ def _flags(lane: Lane, scale: _Scale, top: float, bottom: float) -> Iterator[str
         start = min(x + 3, MARGIN_PX + _NAMES_PX + scale.width + 30 - width_px(words))
         row = next((r for r in range(_MOST_FLAG_ROWS) if ends[r] <= start), None)
         parts = [
-            f'<path class="none stroke-{lane.colour}" stroke-width="1.5" '
-            f'd="M{number(x)} {number(top - 8)}V{number(bottom)}"/>'
+            (
+                f'<path class="none stroke-{lane.colour}" stroke-width="1.5" '
+                f'd="M{number(x)} {number(top - 8)}V{number(bottom)}"/>'
+            )
         ]
         if row is not None:
             ends[row] = start + width_px(words) + 8
