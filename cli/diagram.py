@@ -40,7 +40,7 @@ class Format(enum.StrEnum):
 
 
 @app.command(rich_help_panel=LOOKING)
-def diagram(  # noqa: PLR0913 - each is an option
+def diagram(
     ledger: Annotated[
         Path | None,
         typer.Argument(
