@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 from ledgers import append
 
+sys.path.append(str(Path(__file__).parent.parent / "examples"))
+
+import sqlite_applier as example
+
 from bootledger.cli.painting import painted_history, painted_timeline
 from bootledger.diagrams.chart import chart_of_table
+from bootledger.diagrams.sequence import svg_sequence
 from bootledger.diagrams.svg import svg
 from bootledger.projections.course import Course
+from bootledger.simulation import replay
+from bootledger.simulation.bootstrap import bootstrap
+from bootledger.simulation.scenes import LANES, scenes
 from bootledger.statemachine.events import (
     Begin,
     Checkpoint,
@@ -27,6 +37,7 @@ from bootledger.store.memory import MemoryEventStore
 
 PLACE = Path(__file__).parent.parent / "docs" / "pictures"
 INTENT = UUID("0190a0a0-0000-7000-8000-000000000001")
+COUNTEREXAMPLE = "lsn.committed#3"
 _BEGAN_MS = 1_790_000_000_000
 _CHUNK_BYTES = 2**20
 _CHUNKS = 48
@@ -96,6 +107,13 @@ def store_of(*events: Event) -> MemoryEventStore:
     return store
 
 
+def counterexample() -> str:
+    """What a simulation finds in the example's applier with the bug, as a sequence diagram."""
+    scenario = bootstrap(partial(example.build, example.ForgetfulApplier), example.check)
+    report = replay(scenario, COUNTEREXAMPLE)
+    return svg_sequence(f"after a crash at {COUNTEREXAMPLE}", LANES, scenes(report.story))
+
+
 def pictures() -> dict[str, str]:
     """Every committed picture, by the name of its file."""
     course = Course(store_of(*history()), INTENT)
@@ -103,6 +121,7 @@ def pictures() -> dict[str, str]:
         "bootstrap.svg": svg(chart_of_table()),
         "history.svg": painted_history(INTENT, course),
         "timeline.svg": painted_timeline(INTENT, course),
+        "counterexample.svg": counterexample(),
     }
 
 
