@@ -45,6 +45,13 @@ def ring(names: tuple[str, ...], name: str = "ring") -> Chart:
 
 HARD = ring(HARD_NAMES, name='a "hard\\" <name>')
 
+KEYWORDS = """
+accDescr accTitle as class classDef click default direction end fork hide href join left note of
+right root_end root_start scale state stateDiagram style digraph edge graph node strict subgraph
+if legend scxml skinparam title delete else final for initial lambda new None true True typeof var
+"""
+KEYWORD_RING = ring(tuple(KEYWORDS.split()), name="graph")
+
 
 def by_chance(seed: int) -> Chart:
     """A chart of a few states, with names of any characters, that need not make sense."""

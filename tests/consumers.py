@@ -52,13 +52,14 @@ def mermaid_sees(texts: Sequence[str]) -> list[Seen]:
 
 def _of_mermaid(answer: dict, text: str) -> Seen:
     assert "error" not in answer, f"{answer['error']}\n{text}"
-    names = {identifier: said or identifier for identifier, said, _ in answer["states"]}
+    names = {identifier: said or identifier for identifier, said in answer["states"]}
+    names |= {"root_start": "*start", "root_end": "*end"}  # as Mermaid calls both ends
     edges = [
         (names[source], names[target], line)
         for source, target, label in answer["edges"]
         for line in label.split("<br>")
     ]
-    return _seen(list(names.values()), edges, start="root_start", end="root_end")
+    return _seen(list(names.values()), edges, start="*start", end="*end")
 
 
 def _seen(states: list[str], edges: list[tuple[str, str, str]], *, start: str, end: str) -> Seen:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
 import pytest
-from charts import HARD, by_chance
+from charts import HARD, KEYWORD_RING, by_chance
 from consumers import Seen, graphviz_sees, mermaid_sees, needs, plantuml_sees, scxml_walks
 from markdown_it import MarkdownIt
 
@@ -55,7 +55,7 @@ def in_lines(*, guards: bool) -> Callable[[Edge], str]:
 @needs("node")
 def test_mermaid_reads_what_was_meant() -> None:
     """The real Mermaid finds every state, both ends, and every edge by its words; none besides."""
-    charts = [TABLE, HARD, *CHANCE]
+    charts = [TABLE, HARD, KEYWORD_RING, *CHANCE]
     plain, *seen = mermaid_sees(
         [mermaid(TABLE, guards=False), *(mermaid(chart) for chart in charts)]
     )
@@ -64,7 +64,7 @@ def test_mermaid_reads_what_was_meant() -> None:
 
 
 @needs("dot")
-@pytest.mark.parametrize("chart", [TABLE, HARD, *CHANCE[:10]])
+@pytest.mark.parametrize("chart", [TABLE, HARD, KEYWORD_RING, *CHANCE[:10]])
 def test_graphviz_draws_what_was_meant(chart: Chart) -> None:
     """In Graphviz's picture stands every name as it is; each edge is drawn, and finals doubly."""
     assert graphviz_sees(dot(chart)) == meant(chart, in_lines(guards=True))
@@ -79,7 +79,7 @@ def test_graphviz_draws_no_guards_unless_asked() -> None:
 @needs("plantuml", "dot")
 def test_plantuml_draws_what_was_meant() -> None:
     """In PlantUML's picture stands every name as it is, and every edge by its words."""
-    charts = [HARD, *CHANCE[:3]]
+    charts = [HARD, KEYWORD_RING, *CHANCE[:3]]
     plain, *seen = plantuml_sees(
         [plantuml(TABLE, guards=False), *(plantuml(chart) for chart in charts)]
     )
@@ -92,7 +92,7 @@ def documents(chart: Chart) -> ET.Element:
     return ET.fromstring(scxml(chart))
 
 
-@pytest.mark.parametrize("chart", [TABLE, HARD, *CHANCE])
+@pytest.mark.parametrize("chart", [TABLE, HARD, KEYWORD_RING, *CHANCE])
 def test_scxml_holds_what_was_meant(chart: Chart) -> None:
     """As XML, the document has each state, each edge, and each name, be it one of XML's or not."""
     root = documents(chart)

@@ -16,10 +16,9 @@ const read = async (text) => {
     await mermaid.parse(text);
     const { db } = await mermaid.mermaidAPI.getDiagramFromText(text);
     return {
-      states: [...db.getStates().values()].map(({ id, type, descriptions }) => [
+      states: [...db.getStates().values()].map(({ id, descriptions }) => [
         id,
-        decoded([descriptions].flat().join("\n")),
-        type,
+        decoded(descriptions.join("\n")),
       ]),
       edges: db
         .getRelations()
