@@ -93,6 +93,7 @@ class Item:
     weight: float = _BOX_WEIGHT
     x: float = 0.0
     y: float = 0.0
+    layer_height: float = 0.0
     above: list[Item] = field(default_factory=list)
     below: list[Item] = field(default_factory=list)
 
@@ -129,7 +130,7 @@ def lay_out(initial: str, states: Mapping[str, Size], labels: Mapping[Pair, Size
             else _box_of(next(i for i in chains[pair] if i.weight == _LABEL_WEIGHT), wish)
             for pair, wish in labels.items()
         },
-        lines=_lines(chains, boxes, found, ranks),
+        lines=_lines(chains, found, ranks),
     )
 
 
@@ -215,7 +216,7 @@ def _settle(layers: Sequence[Sequence[Item]]) -> Size:
     for layer in layers:
         height = max((item.height for item in layer), default=0.0)
         for item in layer:
-            item.y = y + height / 2
+            item.y, item.layer_height = y + height / 2, height
         way = max((abs(item.x - lower.x) for item in layer for lower in item.below), default=0.0)
         y += height + min(max(way / 6, _LEAST_GAP_PX), _MOST_GAP_PX)
     right = max(item.x + item.right for layer in layers for item in layer)
@@ -233,7 +234,6 @@ def _loop_label(box: Box, item: Item, size: Size) -> Box:
 
 def _lines(
     chains: Mapping[Pair, Sequence[Item]],
-    items: Mapping[str, Item],
     boxes: Mapping[str, Box],
     ranks: Mapping[str, int],
 ) -> dict[Pair, tuple[tuple[float, float], ...]]:
@@ -250,15 +250,19 @@ def _lines(
     lines = {}
     for pair, chain in chains.items():
         upper, lower = sorted(pair, key=ranks.__getitem__)
-        points = [(at[upper, pair], boxes[upper].bottom)]
-        points.append((at[upper, pair], items[upper].y + _half_layer(chain[0], boxes[upper])))
+        first, last = at[upper, pair], at[lower, pair]
+        # Upright as long as there are neighbours: between the layers there are none.
+        points = [(first, boxes[upper].bottom), (first, _bottom(chain[0]))]
         for item in chain[1:-1]:
-            points += [(item.x, item.y - item.height / 2), (item.x, item.y + item.height / 2)]
-        points.append((at[lower, pair], boxes[lower].y))
-        points.append((at[lower, pair], boxes[lower].y))
+            points += [(item.x, _top(item)), (item.x, _bottom(item))]
+        points += [(last, _top(chain[-1])), (last, boxes[lower].y)]
         lines[pair] = tuple(points if upper == pair[0] else reversed(points))
     return lines
 
 
-def _half_layer(item: Item, box: Box) -> float:
-    return max(item.height, box.height) / 2
+def _top(item: Item) -> float:
+    return item.y - item.layer_height / 2
+
+
+def _bottom(item: Item) -> float:
+    return item.y + item.layer_height / 2

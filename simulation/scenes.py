@@ -17,6 +17,7 @@ SOURCE, REPLICA, LEDGER, APPLIER = LANES = ("source", "replica", "ledger", "appl
 
 _LONGEST = 160
 """Characters of a step; the story has the rest."""
+_FETCHED = "fetched"
 _RIGHT = "everything is as it must be"
 _RECORDS = re.compile(r"records (event .*)")
 _REFUSED = re.compile(r"asks to record (.*) and is (refused: .*)")
@@ -65,6 +66,8 @@ def _points(parts: Sequence[str]) -> Iterator[Step]:
         if thing in {SOURCE, APPLIER}:
             yield from _noted(where, noted)
             noted.clear()
+            if did == _FETCHED:
+                continue  # a line of its own says which bytes
             if where == REPLICA or did.split(", ")[-1].endswith("ing"):
                 yield _step(Kind.CALL, did, REPLICA, thing)
             else:
