@@ -50,6 +50,13 @@ def mermaid_sees(texts: Sequence[str]) -> list[Seen]:
     return [_of_mermaid(answer, text) for answer, text in zip(found, texts, strict=True)]
 
 
+def mermaid_hears(text: str) -> list[str]:
+    """Return the messages and notes that the real Mermaid finds in a sequence diagram."""
+    (found,) = json.loads(run("node", MERMAID / "read.js", text=json.dumps([text])))
+    assert "error" not in found, f"{found['error']}\n{text}"
+    return [str(words) for words in found["messages"]]
+
+
 def _of_mermaid(answer: dict, text: str) -> Seen:
     assert "error" not in answer, f"{answer['error']}\n{text}"
     names = {identifier: said or identifier for identifier, said in answer["states"]}

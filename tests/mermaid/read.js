@@ -15,6 +15,9 @@ const read = async (text) => {
   try {
     await mermaid.parse(text);
     const { db } = await mermaid.mermaidAPI.getDiagramFromText(text);
+    if (db.getMessages) {
+      return { messages: db.getMessages().map(({ message }) => decoded(message)) };
+    }
     return {
       states: [...db.getStates().values()].map(({ id, descriptions }) => [
         id,
