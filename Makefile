@@ -55,6 +55,7 @@ format: $(VENV)/installed
 # What is generated into docs/; a test says when it is due.
 pages: $(VENV)/installed
 	$(BIN)/python tests/states_page.py
+	$(BIN)/python tests/pictures.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

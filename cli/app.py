@@ -21,6 +21,7 @@ from bootledger.cli.base import (
     path_of,
 )
 from bootledger.cli.demo import run_demo
+from bootledger.cli.diagram import diagram
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.housekeeping import gc
 from bootledger.cli.moments import At, moment
@@ -34,7 +35,6 @@ from bootledger.cli.watching import (
     telling,
     write_json,
 )
-from bootledger.diagrams.mermaid import state_diagram
 from bootledger.local import replicate as replicate_locally
 from bootledger.projections.as_of import as_of
 from bootledger.projections.dangling import report
@@ -43,7 +43,7 @@ from bootledger.projections.runner import catch_up
 from bootledger.replica.loop import Outcome
 from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
 
-__all__ = ["app", "compact", "exchange", "gc", "history", "simulate", "verbs", "verify"]
+__all__ = ["app", "compact", "diagram", "exchange", "gc", "history", "simulate", "verbs", "verify"]
 
 
 @app.command(rich_help_panel=REPLICATING)
@@ -171,14 +171,6 @@ def dangling(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
         console().print(dangling_blocks(reports, then.recorded_at_ms if then else None))
     if reports:
         raise typer.Exit(ExitCode.FOUND)
-
-
-@app.command(rich_help_panel=LOOKING)
-def diagram(
-    *, guards: Annotated[bool, typer.Option("--guards", help="Name the guards too.")] = False
-) -> None:
-    """Print the state machine as a Mermaid diagram, drawn from its table."""
-    typer.echo(state_diagram(guards=guards), nl=False)
 
 
 @app.command(rich_help_panel=REPLICATING)

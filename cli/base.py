@@ -57,6 +57,19 @@ def path_of(text: str) -> Path:
     return Path(text)
 
 
+def new_file(path: Path) -> Path:
+    """Return where a file is to appear: only a regular one may be replaced, links are followed.
+
+    Raises `InvalidValue` if something else is there, or no directory for it.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise InvalidValue(f"{path} is no regular file", hint="write to standard output instead")
+    if not path.parent.is_dir():
+        raise InvalidValue(f"there is no directory {path.parent}", hint="create it first")
+    return path
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 LedgerPath = Annotated[
     Path,

@@ -11,7 +11,15 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from bootledger.cli.base import KEEPING, Json, LedgerPath, app, new_ledger_path, open_ledger
+from bootledger.cli.base import (
+    KEEPING,
+    Json,
+    LedgerPath,
+    app,
+    new_file,
+    new_ledger_path,
+    open_ledger,
+)
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
@@ -59,7 +67,7 @@ def export_events(
     """
     with told_to_people(), open_ledger(path) as log:
         if output is not None:
-            output = _new_file(output)
+            output = new_file(output)
         lines = exchange.exported_lines(log.store)
         if output is None:
             for line in lines:
@@ -107,16 +115,6 @@ def import_file(
         _show_report(report, quarantine.path)
     if report.needs_a_look:
         raise typer.Exit(ExitCode.CORRUPTED)
-
-
-def _new_file(path: Path) -> Path:
-    """Return where a file is to appear: only a regular one may be replaced, links are followed."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        raise InvalidValue(f"{path} is no regular file", hint="write to standard output instead")
-    if not path.parent.is_dir():
-        raise InvalidValue(f"there is no directory {path.parent}", hint="create it first")
-    return path
 
 
 @contextlib.contextmanager

@@ -15,19 +15,21 @@ import typer
 from rich.console import Console
 
 from bootledger.cli.bars import simulation_bar
-from bootledger.cli.base import PROVING, Json, app
+from bootledger.cli.base import PROVING, Json, app, new_file, path_of
 from bootledger.cli.crash_report import Simulated, Simulations, block, story
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.scenarios import SAMPLES, scenario_of
 from bootledger.cli.signals import terminated_like_interrupted
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
+from bootledger.diagrams.sequence import mermaid_sequence, svg_sequence
 from bootledger.errors import InvalidValue
 from bootledger.files import Files
 from bootledger.simulation import CrashBug, Report, Scenario, explore_scenario, prove_check, replay
 from bootledger.simulation.kit import DEFAULT_BUDGET, EngineName
 from bootledger.simulation.powerloss.proving import prove_engine
 from bootledger.simulation.reports import DEFAULT_MIN_BOUNDARIES
+from bootledger.simulation.scenes import LANES, scenes
 from bootledger.simulation.schedules import parse_schedule
 
 _KILLING_BUDGET = 2_000
@@ -77,6 +79,14 @@ def simulate(  # noqa: PLR0913 - each is an option
         str | None,
         typer.Option("--replay", metavar="TOKEN", help="Play this one only, and tell its story."),
     ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path_of,
+            metavar="FILE",
+            help="Draw what --replay played: an .svg is SVG, anything else a Mermaid sequence.",
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all results here, as JSON.")
     ] = None,
@@ -100,11 +110,15 @@ def simulate(  # noqa: PLR0913 - each is an option
             workers=workers or len(os.sched_getaffinity(0)),
             prove=prove,
         )
+        if picture is not None:
+            picture = _picture_file(picture, token)
         if report is not None and not report.absolute().parent.is_dir():
             raise InvalidValue(f"there is no directory {report.parent}", hint="create it first")
         done = Simulations(asked.seed, crashes, min_boundaries if token is None else 0)
         for simulated in asked.explored(quiet=json) if token is None else asked.replayed(token):
             done.all.append(simulated)
+            if picture is not None:
+                Files().replace(picture, _drawn(simulated, picture).encode(), name="picture")
             if not json:
                 _show(simulated, done.min_boundaries)
         if report is not None:
@@ -193,6 +207,19 @@ def _proved(name: str, scenario: Scenario, seed: int) -> dict[str, bool]:
         return prove_check(scenario, seed=seed)
     except CrashBug as error:
         raise InvalidValue(f"{name} cannot be proved: {error}") from error
+
+
+def _picture_file(picture: Path, token: str | None) -> Path:
+    if token is None:
+        raise InvalidValue("--picture draws one run", hint="name it with --replay TOKEN")
+    return new_file(picture)
+
+
+def _drawn(simulated: Simulated, picture: Path) -> str:
+    steps = scenes(simulated.report.story)
+    if picture.suffix == ".svg":
+        return svg_sequence(simulated.scenario, LANES, steps)
+    return mermaid_sequence(LANES, steps)
 
 
 def _engine(name: str) -> EngineName:

@@ -1,4 +1,10 @@
-"""The state machine as a picture, drawn from the table and from nothing else.
+"""The state machine as a picture: bootledger's own, and anybody's.
 
-- `mermaid`: as Mermaid text, which GitHub and most documentation tools show as a diagram
+- `chart`: what can be drawn of a machine, whether it is the table's or was built by hand; `machine`
+  reads it from one of `transitions`
+- `validation`: whether a machine makes sense by its structure
+- `mermaid`, `dot`, `plantuml`: as text that other tools draw
+- `scxml`: as a document that other tools run
+- `markdown`: as a table, with the reasons of every guard
+- `names`: how names that are free text get through all of them
 """

@@ -131,6 +131,7 @@ def into(phase: State) -> When[Resume]:
         return progress.phase is phase
 
     returns_to.__name__ = f"phase_is_{phase}"
+    returns_to.__doc__ = f"Hold if {phase} is where the bootstrap stood."
     return returns_to
 
 

@@ -7,12 +7,14 @@ import inspect
 import itertools
 from pathlib import Path
 
-from bootledger.diagrams.mermaid import state_diagram
+from bootledger.diagrams.chart import chart_of_table
+from bootledger.diagrams.markdown import reason_list, transition_table
+from bootledger.diagrams.mermaid import mermaid
 from bootledger.statemachine import progress
 from bootledger.statemachine.progress import State
-from bootledger.statemachine.table import TABLE, always, continues, opens
 
 PAGE = Path(__file__).parent.parent / "docs" / "states.md"
+CHART = chart_of_table()
 MARK = "<!-- Everything below is generated: make pages -->\n"
 
 
@@ -25,7 +27,7 @@ def current_page() -> str:
 
 
 def _diagram() -> str:
-    return f"## The machine\n\n```mermaid\n{state_diagram(guards=False)}```\n"
+    return f"## The machine\n\n```mermaid\n{mermaid(CHART, guards=False)}```\n"
 
 
 def _states() -> str:
@@ -36,27 +38,13 @@ def _states() -> str:
 
 
 def _transitions() -> str:
-    lines = [
-        "## What may happen",
-        "",
-        "| event | from | to | when | refused by |",
-        "|---|---|---|---|---|",
-    ]
-    for row in TABLE:
-        sources = ", ".join(row.sources)
-        when = "" if row.when is always else f"`{row.when.__name__}`"
-        unless = ", ".join(f"`{guard.__name__}`" for guard in row.unless)
-        lines.append(f"| {row.kind} | {sources} | {row.target} | {when} | {unless} |")
-    lines.append("")
-    lines += [f"- `{when.__name__}`: {_first_line(when.__doc__)}" for when in (opens, continues)]
-    return "\n".join([*lines, ""])
+    chosen = reason_list(CHART, CHART.conditions(guards=False))
+    return "\n".join(["## What may happen", "", transition_table(CHART), chosen])
 
 
 def _guards() -> str:
-    guards = dict.fromkeys(guard for row in TABLE for guard in row.unless)
-    lines = ["## Why an event is refused", ""]
-    lines += [f"- `{guard.__name__}`: {_first_line(guard.__doc__)}" for guard in guards]
-    return "\n".join([*lines, ""])
+    refusing = dict.fromkeys(name for edge in CHART.edges for name in edge.unless)
+    return f"## Why an event is refused\n\n{reason_list(CHART, refusing)}"
 
 
 def state_docstrings() -> dict[State, str]:
@@ -72,11 +60,6 @@ def state_docstrings() -> dict[State, str]:
             ):
                 found[State[name]] = " ".join(words.split())
     return found
-
-
-def _first_line(docstring: str | None) -> str:
-    assert docstring
-    return docstring.splitlines()[0]
 
 
 if __name__ == "__main__":

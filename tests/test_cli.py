@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import metadata
 from io import StringIO
@@ -26,7 +26,12 @@ from bootledger.cli.errors import ExitCode
 from bootledger.cli.signals import StopRequest
 from bootledger.cli.tables import dangling_blocks
 from bootledger.cli.watching import TerminalObserver, telling
-from bootledger.diagrams.mermaid import state_diagram
+from bootledger.diagrams.chart import chart_of_table
+from bootledger.diagrams.dot import dot
+from bootledger.diagrams.markdown import markdown
+from bootledger.diagrams.mermaid import mermaid
+from bootledger.diagrams.plantuml import plantuml
+from bootledger.diagrams.scxml import scxml
 from bootledger.files import Files
 from bootledger.projections import dangling
 from bootledger.replica.database import Database
@@ -200,8 +205,34 @@ def test_where_there_is_no_ledger_there_is_no_status(tmp_path: Path) -> None:
 
 def test_the_diagram_command_prints_the_table() -> None:
     """What is printed is what the library draws."""
-    assert bootledger("diagram").stdout == state_diagram(guards=False)
-    assert bootledger("diagram", "--guards").stdout == state_diagram(guards=True)
+    assert bootledger("diagram").stdout == mermaid(chart_of_table(), guards=False)
+    assert bootledger("diagram", "--guards").stdout == mermaid(chart_of_table(), guards=True)
+
+
+@pytest.mark.parametrize("write", [mermaid, dot, plantuml, scxml, markdown])
+def test_a_diagram_is_written_whole_in_each_format(
+    write: Callable[..., str], tmp_path: Path
+) -> None:
+    """With -o, the file holds what is printed otherwise, and nothing else is left beside it."""
+    file = tmp_path / "picture"
+    file.write_text("what was there before")
+    done = CliRunner().invoke(app, ["diagram", "--format", write.__name__, "-o", str(file)])
+    assert (done.exit_code, done.output) == (0, "")
+    assert file.read_text() == write(chart_of_table(), guards=False)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_diagram_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    """There must be a directory for it, and no other thing than a file in its place."""
+
+    def refused(*arguments: str) -> int:
+        return CliRunner().invoke(app, ["diagram", *arguments]).exit_code
+
+    assert refused("-o", str(tmp_path)) == ExitCode.REFUSED
+    assert refused("-o", str(tmp_path / "missing" / "picture")) == ExitCode.REFUSED
+    assert refused("-o", "") == 2
+    assert refused("--format", "runes") == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_the_extra_the_command_says_what_to_install() -> None:

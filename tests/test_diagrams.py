@@ -2,76 +2,54 @@
 
 from __future__ import annotations
 
-import re
-
-import pytest
 from states_page import PAGE, current_page, state_docstrings
 
-from bootledger.diagrams.mermaid import state_diagram
+from bootledger.diagrams.chart import chart_of_table
+from bootledger.diagrams.mermaid import mermaid
 from bootledger.statemachine.progress import FINAL, State
 from bootledger.statemachine.table import TABLE, always
 
-EDGE = re.compile(r"    (?P<source>\w+) --> (?P<target>\w+) : (?P<labels>[^:;\n]+)")
-LABEL = re.compile(r"(?P<kind>\w+)(?: when (?P<when>\w+))?(?: unless (?P<unless>[\w, ]+))?")
+CHART = chart_of_table()
 
 
-def edges(text: str) -> list[tuple[str, ...]]:
-    """Read a diagram back: source, target, event, condition and guards of every line of a label."""
-    found = []
-    for line in text.splitlines():
-        if edge := EDGE.fullmatch(line):
-            for label in edge["labels"].split("<br/>"):
-                parts = LABEL.fullmatch(label)
-                assert parts, f"not a label: {label!r}"
-                found.append((edge["source"], edge["target"], *parts.groups(default="")))
-    return found
-
-
-def expanded(*, guards: bool) -> list[tuple[str, ...]]:
-    """The table, one tuple for each row and source."""
-    return [
+def test_the_edges_are_the_rows() -> None:
+    """The chart has each row once for each source, with condition and guards, and nothing else."""
+    assert CHART.initial == State.ABSENT
+    assert CHART.final == set(FINAL)
+    assert [(e.source, e.target, e.event, e.when, e.unless) for e in CHART.edges] == [
         (
             source.value,
             row.target.value,
             row.kind,
-            "" if row.when is always else row.when.__name__,
-            ", ".join(guard.__name__ for guard in row.unless if guards),
+            None if row.when is always else row.when.__name__,
+            tuple(guard.__name__ for guard in row.unless),
         )
         for row in TABLE
         for source in row.sources
     ]
 
 
-@pytest.mark.parametrize("guards", [True, False])
-def test_the_edges_are_the_rows(guards: bool) -> None:
-    """Each row is drawn once for each source, with condition and guards, and nothing else is."""
-    assert sorted(edges(state_diagram(guards=guards))) == sorted(expanded(guards=guards))
+def test_an_edge_says_its_row_and_its_words() -> None:
+    """Errors name the row, with its number; pictures show event, condition and guards."""
+    edge = CHART.edges[3]
+    assert edge.row == "row 3 (snapshot_chunk from transferring to transferring)"
+    assert edge.label(guards=False) == "snapshot_chunk when opens"
+    assert edge.label(guards=True).startswith(
+        "snapshot_chunk when opens unless generation_skipped, "
+    )
+    assert edge.lines(guards=True)[:2] == ("snapshot_chunk when opens", "unless generation_skipped")
 
 
-def test_the_ends_are_drawn_as_ends() -> None:
-    """The diagram starts at the absent state, and exactly the final states lead to its end."""
-    lines = [line.strip() for line in state_diagram().splitlines()]
-    assert lines[0] == "stateDiagram-v2"
-    assert [line for line in lines if line.startswith("[*]")] == ["[*] --> absent"]
-    assert [line for line in lines if line.endswith("[*]")] == [f"{end} --> [*]" for end in FINAL]
+def test_every_condition_has_a_reason() -> None:
+    """The first docstring line of each condition and guard is what the chart says of it."""
+    assert set(CHART.reasons) == set(CHART.conditions(guards=True))
+    assert all(reason.endswith(".") for reason in CHART.reasons.values())
 
 
-def test_every_line_is_one_that_mermaid_reads() -> None:
-    """Besides the header there are only edges; no label holds a character that would end it."""
-    for line in state_diagram().splitlines()[1:]:
-        assert EDGE.fullmatch(line) or re.fullmatch(r"    (\[\*\] --> \w+|\w+ --> \[\*\])", line)
-
-
-def test_two_states_share_one_edge() -> None:
+def test_two_states_share_one_edge_in_mermaid() -> None:
     """Mermaid draws edges from a state to itself on top of each other, so there is one at most."""
-    pairs = [edge.group("source", "target") for edge in EDGE.finditer(state_diagram())]
+    pairs = [line.partition(" : ")[0] for line in mermaid(CHART).splitlines()]
     assert len(pairs) == len(set(pairs))
-
-
-def test_the_picture_is_the_same_each_time() -> None:
-    """The text depends on the table alone and ends with one newline."""
-    assert state_diagram() == state_diagram()
-    assert re.search(r"[^\n]\n\Z", state_diagram())
 
 
 def test_every_state_says_what_is_true_in_it() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BUILT = {".git", ".venv", "build", "dist", "__pycache__"}
+BUILT = {".git", ".venv", "build", "dist", "__pycache__", "node_modules"}
 
 pytestmark = pytest.mark.xdist_group("packaging")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typer.main import get_group
 
 from bootledger.cli.app import app
-from bootledger.diagrams.mermaid import state_diagram
+from bootledger.diagrams.chart import chart_of_table
+from bootledger.diagrams.mermaid import mermaid
 from bootledger.projections.latest import LatestIntents
 from bootledger.projections.runner import rebuild
 from bootledger.replica.intent_log import IntentLog
@@ -71,7 +72,7 @@ def test_the_simulation_finds_nothing_and_says_how_much_it_did(tmp_path: Path) -
 def test_the_picture_is_the_table() -> None:
     """The README's diagram is what the table draws, not what somebody remembers of it."""
     (picture,) = re.findall(r"```mermaid\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert picture == state_diagram(guards=False)
+    assert picture == mermaid(chart_of_table(), guards=False)
 
 
 def test_the_layout_table_names_every_room() -> None:

@@ -10,7 +10,7 @@ rooms hold the rest:
 - `bootledger.basebackup`: manifests and staging
 - `bootledger.replica`: intent log, loop, target, ports
 - `bootledger.primary`: the other side
-- `bootledger.diagrams`: the table as a picture
+- `bootledger.diagrams`: any machine as a picture, and whether it can work
 """
 
 from bootledger.errors import BootledgerError, Corrupted, Refused, Unavailable
