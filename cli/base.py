@@ -63,6 +63,8 @@ LedgerPath = Annotated[
     typer.Argument(parser=path_of, metavar="LEDGER", help="A ledger, or a target that holds one."),
 ]
 
+NodeOption = Annotated[str | None, typer.Option("--node", help="Only this node.")]
+
 
 def ledger_path(path: Path) -> Path:
     """Return the ledger that `path` is, or that the target at `path` holds.

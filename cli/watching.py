@@ -120,11 +120,11 @@ class PlainObserver(Observer):
                 detail = f" from LSN {applied_lsn}"
             case _:
                 detail = ""
-        _write(f"{phase_of(step)}{detail}")
+        write_line(f"{phase_of(step)}{detail}")
 
     def on_pinning(self, generation: int) -> None:
         """Say what may take a while."""
-        _write("waiting for a base backup")
+        write_line("waiting for a base backup")
 
 
 class JsonObserver(Observer):
@@ -165,11 +165,14 @@ class JsonObserver(Observer):
 
 def write_json(value: object) -> None:
     """Print one value as one line of JSON, at once."""
-    _write(msgspec.json.encode(value).decode())
+    write_line(msgspec.json.encode(value).decode())
 
 
-def _write(line: str) -> None:
-    # At once, so that who reads along knows what has happened before this process dies.
+def write_line(line: str) -> None:
+    """Print one line, at once.
+
+    So that who reads along knows what has happened before this process dies. Raises `OutputLost`.
+    """
     try:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
