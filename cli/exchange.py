@@ -22,6 +22,8 @@ from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.quarantine import QuarantineFolder
 
 _LOOK_BYTES = 64 * 1024
+_REDDB_FIELDS = (b'"phase"', b'"op"')
+"""What every record of RedDB's has: a file with neither, as far as one looks, is something else."""
 
 
 class Origin(enum.StrEnum):
@@ -135,7 +137,14 @@ def _origin_of(file: Path, opened: BinaryIO) -> Origin:
     beginning = opened.read(_LOOK_BYTES)
     if not beginning:
         raise InvalidValue(f"{file} is empty: nobody can tell what it was", hint="say --from")
-    return Origin.BOOTLEDGER if exchange.is_export(beginning) else Origin.REDDB
+    if exchange.is_export(beginning):
+        return Origin.BOOTLEDGER
+    if not any(field in beginning for field in _REDDB_FIELDS):
+        raise InvalidValue(
+            f"{file} looks neither like an export nor like RedDB's intent log",
+            hint="if it is one of them and damaged, say --from",
+        )
+    return Origin.REDDB
 
 
 def _show(appended: int, present: int, *, json: bool) -> None:

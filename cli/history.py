@@ -11,9 +11,9 @@ from rich.table import Column, Table
 from bootledger.cli.base import LOOKING, Json, LedgerPath, app, open_ledger
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.moments import At, moment, when
+from bootledger.cli.nodes import check_known_node
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
-from bootledger.positions import check_node_id
 from bootledger.projections.as_of import as_of
 from bootledger.projections.resume import Decision, Resumable, ResumePoint, decide
 from bootledger.projections.timeline import says
@@ -74,9 +74,10 @@ def resume_point(
 ) -> None:
     """Show where the next start of a node goes on, or why it does not."""
     with told_to_people(), open_ledger(path) as log:
+        check_known_node(log.store, node)
         if at is not None:
             then = moment(log.store, at)
-            decision = decide(check_node_id(node), as_of(log.store, then.position).unfinished)
+            decision = decide(node, as_of(log.store, then.position).unfinished)
             heading = f"{then}, if no owner was alive: "
         else:
             decision, heading = log.decide(node), ""

@@ -18,13 +18,13 @@ from rich.text import Text
 from bootledger.cli.base import LOOKING, Json, LedgerPath, NodeOption, app, open_ledger
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.moments import when
+from bootledger.cli.nodes import check_known_node
 from bootledger.cli.picture import picture
 from bootledger.cli.signals import terminated_like_interrupted
 from bootledger.cli.standing_table import lag, live_table, rate, state_of
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json, write_line
 from bootledger.diagrams.chart import chart_of_table
-from bootledger.positions import check_node_id
 from bootledger.projections.follow import Follower
 from bootledger.projections.standing import Standing
 
@@ -59,7 +59,9 @@ def watch(
     """
     screen = console()
     with told_to_people(), open_ledger(path) as log, terminated_like_interrupted():
-        looks = _looks(Follower(log.store), check_node_id(node) if node else None, interval)
+        if node is not None:
+            check_known_node(log.store, node)
+        looks = _looks(Follower(log.store), node, interval)
         with suppress(KeyboardInterrupt):  # the ordinary end
             if screen.is_terminal and not json:
                 _live(looks, screen, until)
