@@ -71,7 +71,10 @@ def replicate(
         int, typer.Option(min=0, help="How many changes behind counts as caught up.")
     ] = DEFAULT_LAG_CHANGES,
     verify_staged: Annotated[
-        bool, typer.Option(help="Read everything staged before again, and drop what is damaged.")
+        bool,
+        typer.Option(
+            "--verify-staged", help="Read everything staged before again, and drop what is damaged."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:

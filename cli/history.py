@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from bootledger.cli.base import LOOKING, Json, LedgerPath, app, open_ledger
+from bootledger.cli.base import LOOKING, Intent, Json, LedgerPath, app, open_ledger
+from bootledger.cli.completions import nodes
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.moments import At, moment, when
 from bootledger.cli.nodes import check_known_node
@@ -24,7 +25,7 @@ from bootledger.store.port import Recorded
 @app.command(rich_help_panel=LOOKING)
 def history(
     path: LedgerPath,
-    intent: Annotated[str, typer.Argument(help="An intent's id, or the beginning of it.")],
+    intent: Intent,
     *,
     at: At = None,
     json: Json = False,
@@ -68,7 +69,7 @@ def _table(events: Sequence[Recorded]) -> Table:
 def resume_point(
     path: LedgerPath,
     *,
-    node: Annotated[str, typer.Option(help="The replica's node id.")],
+    node: Annotated[str, typer.Option(help="The replica's node id.", autocompletion=nodes)],
     at: At = None,
     json: Json = False,
 ) -> None:

@@ -10,8 +10,9 @@ import typer
 from rich.text import Text
 
 from bootledger.cli.bars import bar
-from bootledger.cli.base import KEEPING, Json, LedgerPath, app, ledger_path
+from bootledger.cli.base import KEEPING, Json, LedgerPath, app
 from bootledger.cli.errors import ExitCode, told_to_people
+from bootledger.cli.paths import ledger_path
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
 from bootledger.errors import Corrupted, CorruptRecord, DivergedHistory, UnknownFormat
