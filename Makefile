@@ -51,6 +51,7 @@ format: $(VENV)/installed
 # What is generated into docs/; a test says when it is due.
 pages: $(VENV)/installed
 	$(BIN)/python tests/states_page.py
+	$(BIN)/python tests/json_page.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

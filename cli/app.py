@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from bootledger.cli import compact, exchange, history, verbs, verify, watch
+from bootledger.cli import compact, exchange, history, schema, verbs, verify, watch
+from bootledger.cli.answers import Ended
 from bootledger.cli.base import (
     HEADINGS,
     LOOKING,
@@ -44,7 +46,18 @@ from bootledger.projections.runner import catch_up
 from bootledger.replica.loop import Outcome
 from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
 
-__all__ = ["app", "compact", "exchange", "gc", "history", "simulate", "verbs", "verify", "watch"]
+__all__ = [
+    "app",
+    "compact",
+    "exchange",
+    "gc",
+    "history",
+    "schema",
+    "simulate",
+    "verbs",
+    "verify",
+    "watch",
+]
 
 
 @app.command(rich_help_panel=REPLICATING)
@@ -116,7 +129,7 @@ def _observer(screen: Console, *, json: bool) -> JsonObserver | TerminalObserver
 
 def _show(outcome: Outcome, screen: Console, *, json: bool) -> None:
     if json:
-        return write_json({"event": "outcome", **outcome.as_dict()})
+        return write_json(Ended(**asdict(outcome)))
     how = "copied and caught up" if outcome.copied else "caught up"
     starts = "" if outcome.epochs == 1 else f" after {outcome.epochs} starts"
     screen.print(

@@ -11,6 +11,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from bootledger.cli.answers import Exported, Merged
 from bootledger.cli.base import KEEPING, Json, LedgerPath, app, new_ledger_path, open_ledger
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.tables import console
@@ -72,7 +73,7 @@ def export_events(
         Files().replace_from(output, written, name="export")
     events = written.count - 2  # without header and trailer
     if json:
-        write_json({"events": events, "output": str(output)})
+        write_json(Exported(events=events, output=str(output)))
     else:
         console().print(f"{events} events are in {output}")
 
@@ -149,7 +150,7 @@ def _origin_of(file: Path, opened: BinaryIO) -> Origin:
 
 def _show(appended: int, present: int, *, json: bool) -> None:
     if json:
-        write_json({"appended": appended, "present": present})
+        write_json(Merged(appended=appended, present=present))
     else:
         console().print(f"{appended} events were added, {present} were there already")
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
+from bootledger.cli.answers import Decided, Happened, History
 from bootledger.cli.base import LOOKING, Intent, Json, LedgerPath, app, open_ledger
 from bootledger.cli.completions import nodes
 from bootledger.cli.errors import told_to_people
@@ -36,19 +37,19 @@ def history(
         end = moment(log.store, at).position if at is not None else log.store.last_position()
         events = [event for event in log.store.history(intent_id) if event.position <= end][::-1]
     if json:
-        write_json({"intent_id": intent_id, "events": [_as_dict(event) for event in events]})
+        write_json(History(intent_id=intent_id, events=[_happened(event) for event in events]))
     else:
         console().print(f"intent {intent_id}", _table(events))
 
 
-def _as_dict(recorded: Recorded) -> dict[str, object]:
-    return {
-        "version": recorded.version,
-        "position": recorded.position,
-        "recorded_at_ms": recorded.event.recorded_at_ms,
-        "event": recorded.event,
-        "says": says(recorded.event),
-    }
+def _happened(recorded: Recorded) -> Happened:
+    return Happened(
+        version=recorded.version,
+        position=recorded.position,
+        recorded_at_ms=recorded.event.recorded_at_ms,
+        event=recorded.event,
+        says=says(recorded.event),
+    )
 
 
 def _table(events: Sequence[Recorded]) -> Table:
@@ -83,23 +84,18 @@ def resume_point(
         else:
             decision, heading = log.decide(node), ""
     if json:
-        write_json(_decision_as_dict(node, decision))
+        write_json(_decided(node, decision))
     elif isinstance(decision, Resumable):
         console().print(f"{heading}it resumes intent {decision.point.intent_id}", _where(decision))
     else:
         console().print(f"{heading}it resumes nothing: {decision.reason}")
 
 
-def _decision_as_dict(node: str, decision: Decision) -> dict[str, object]:
+def _decided(node: str, decision: Decision) -> Decided:
     if isinstance(decision, Resumable):
-        return {"node_id": node, "resumes": True, "why": None, "point": decision.point}
-    return {
-        "node_id": node,
-        "resumes": False,
-        "why": decision.why.value,
-        "reason": decision.reason,
-        "point": None,
-    }
+        return Decided(node_id=node, resumes=True, why=None, reason=None, point=decision.point)
+    why, reason = decision.why.value, decision.reason
+    return Decided(node_id=node, resumes=False, why=why, reason=reason, point=None)
 
 
 def _where(decision: Resumable) -> Table:

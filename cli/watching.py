@@ -18,6 +18,7 @@ from rich.progress import (
     Progress as Bars,
 )
 
+from bootledger.cli.answers import Applied, Fetched, Pinning, Staged, Step
 from bootledger.cli.errors import OutputLost
 from bootledger.operator_events import OperatorEvent, OperatorSink
 from bootledger.projections.dangling import DanglingIntent
@@ -134,33 +135,32 @@ class JsonObserver(Observer):
         """Print `step`: its phase, the state, staged bytes and applied LSN."""
         snapshot = progress.snapshot
         write_json(
-            {
-                "event": "step",
-                "phase": phase_of(step),
-                "state": progress.state,
-                "epoch": progress.epoch,
-                "staged_bytes": snapshot.staged_bytes if snapshot else 0,
-                "size_bytes": snapshot.size_bytes if snapshot else None,
-                "generation": progress.generation,
-                "applied_lsn": progress.applied_lsn,
-            }
+            Step(
+                phase=phase_of(step),
+                state=progress.state,
+                epoch=progress.epoch,
+                staged_bytes=snapshot.staged_bytes if snapshot else 0,
+                size_bytes=snapshot.size_bytes if snapshot else None,
+                generation=progress.generation,
+                applied_lsn=progress.applied_lsn,
+            )
         )
 
     def on_pinning(self, generation: int) -> None:
         """Print `pinning`: a base backup is asked for."""
-        write_json({"event": "pinning", "generation": generation})
+        write_json(Pinning(generation=generation))
 
     def on_fetched(self, fetched: Range) -> None:
         """Print `fetched`."""
-        write_json({"event": "fetched", "start": fetched.start_bytes, "end": fetched.end_bytes})
+        write_json(Fetched(start=fetched.start_bytes, end=fetched.end_bytes))
 
     def on_staged(self, staged: Range, progress: Progress) -> None:
         """Print `staged`."""
-        write_json({"event": "staged", "start": staged.start_bytes, "end": staged.end_bytes})
+        write_json(Staged(start=staged.start_bytes, end=staged.end_bytes))
 
     def on_applied(self, applied_lsn: int, target_lsn: int) -> None:
         """Print `applied`."""
-        write_json({"event": "applied", "lsn": applied_lsn, "target_lsn": target_lsn})
+        write_json(Applied(lsn=applied_lsn, target_lsn=target_lsn))
 
 
 def write_json(value: object) -> None:
