@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
@@ -13,6 +14,8 @@ from typer.testing import CliRunner, Result
 from bootledger.cli import watch
 from bootledger.cli.app import app
 from bootledger.cli.errors import ExitCode
+from bootledger.cli.picture import picture
+from bootledger.diagrams.chart import chart_of_table
 from bootledger.replica.intent_log import IntentLog
 from bootledger.store.lmdb import LmdbEventStore
 
@@ -172,3 +175,21 @@ def test_a_node_that_the_ledger_never_saw_is_said_to_be_unknown(
         assert "'unknown'" in refused.stderr
         assert "known" in refused.stderr
     assert command("resume-point", path, "--node", "known").exit_code == 0
+
+
+def test_what_operations_shows_of_watching_is_what_is_shown(
+    ledger: IntentLog, tmp_path: Path, between: Callable[[Between], None]
+) -> None:
+    """The picture, and the lines in a pipe without their times."""
+    page = (Path(__file__).parent.parent / "docs" / "operations.md").read_text()
+    drawn, lines = re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL)
+    present = {"transferring": "ab", "catching_up": "c", "suspended": "d", "completed": "efgh"}
+    shown = picture(chart_of_table(), present, width=100).plain
+    assert [line.rstrip() for line in shown.splitlines()] == drawn.splitlines()
+
+    handle = ledger.begin("replica-1", 100, 100)
+    steps = {1: lambda: handle.checkpoint(40, 1), 2: lambda: handle.complete(1, 1)}
+    between(lambda number: steps[number]())
+    done = command("watch", tmp_path / "ledger", "--until", "done")
+    said = [line.split(maxsplit=2)[2] for line in done.output.splitlines()]
+    assert said == lines.splitlines()
