@@ -56,6 +56,7 @@ format: $(VENV)/installed
 pages: $(VENV)/installed
 	$(BIN)/python tests/states_page.py
 	$(BIN)/python tests/pictures.py
+	$(BIN)/python tests/json_page.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

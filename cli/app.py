@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import typer
 from rich.console import Console
 
-from bootledger.cli import compact, exchange, history, verbs, verify
+from bootledger.cli import compact, exchange, history, schema, verbs, verify, watch
+from bootledger.cli.answers import Ended
 from bootledger.cli.base import (
     HEADINGS,
     LOOKING,
@@ -27,7 +28,8 @@ from bootledger.cli.housekeeping import gc
 from bootledger.cli.moments import At, moment
 from bootledger.cli.signals import StopRequest
 from bootledger.cli.simulate import simulate
-from bootledger.cli.tables import console, dangling_blocks, status_of
+from bootledger.cli.standing_table import status_of
+from bootledger.cli.tables import console, dangling_blocks
 from bootledger.cli.watching import (
     JsonObserver,
     PlainObserver,
@@ -38,12 +40,25 @@ from bootledger.cli.watching import (
 from bootledger.local import replicate as replicate_locally
 from bootledger.projections.as_of import as_of
 from bootledger.projections.dangling import report
+from bootledger.projections.follow import Follower, standings_as_of
 from bootledger.projections.latest import LatestIntents
 from bootledger.projections.runner import catch_up
 from bootledger.replica.loop import Outcome
 from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
 
-__all__ = ["app", "compact", "diagram", "exchange", "gc", "history", "simulate", "verbs", "verify"]
+__all__ = [
+    "app",
+    "compact",
+    "diagram",
+    "exchange",
+    "gc",
+    "history",
+    "schema",
+    "simulate",
+    "verbs",
+    "verify",
+    "watch",
+]
 
 
 @app.command(rich_help_panel=REPLICATING)
@@ -70,7 +85,10 @@ def replicate(
         int, typer.Option(min=0, help="How many changes behind counts as caught up.")
     ] = DEFAULT_LAG_CHANGES,
     verify_staged: Annotated[
-        bool, typer.Option(help="Read everything staged before again, and drop what is damaged.")
+        bool,
+        typer.Option(
+            "--verify-staged", help="Read everything staged before again, and drop what is damaged."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -112,7 +130,7 @@ def _observer(screen: Console, *, json: bool) -> JsonObserver | TerminalObserver
 
 def _show(outcome: Outcome, screen: Console, *, json: bool) -> None:
     if json:
-        return write_json({"event": "outcome", **outcome.as_dict()})
+        return write_json(Ended(**asdict(outcome)))
     how = "copied and caught up" if outcome.copied else "caught up"
     starts = "" if outcome.epochs == 1 else f" after {outcome.epochs} starts"
     screen.print(
@@ -125,34 +143,24 @@ def _show(outcome: Outcome, screen: Console, *, json: bool) -> None:
 @app.command(rich_help_panel=LOOKING)
 def status(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
     """Show where every node of a ledger stands, or stood."""
-    owners: dict[UUID, str] | None = None
     with told_to_people(), open_ledger(path) as log:
         then = moment(log.store, at) if at is not None else None
         if then:
-            latest = as_of(log.store, then.position).latest.by_intent()
+            found = standings_as_of(log.store, then.position)
         else:
-            latest = catch_up(log.store, LatestIntents()).by_intent()
-            owners = {
-                intent.intent_id: log.store.claimant(intent.intent_id) or ""
-                for intent in log.list_unfinished()
-                if intent.running
-            }
+            catch_up(log.store, LatestIntents())  # saved, so that the next look is short
+            found = Follower(log.store).look()
     if json:
-        return write_json(
-            [
-                {
-                    "intent_id": intent_id,
-                    "running": None if owners is None else intent_id in owners,
-                    "progress": progress,
-                }
-                for intent_id, progress in latest.items()
-            ]
-        )
-    if then:
-        console().print(f"{then}; who was alive is not recorded")
+        return write_json(found)
     screen = console()
+    if then:
+        screen.print(f"{then}; who was alive is not recorded")
     at_ms = then.recorded_at_ms if then else None
-    screen.print(status_of(latest, owners or {}, width=screen.width, at_ms=at_ms))
+    screen.print(
+        status_of(found, width=screen.width, bars=screen.is_terminal, at_ms=at_ms)
+        if found
+        else "no intent yet"
+    )
     return None
 
 

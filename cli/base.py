@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from bootledger.cli.completions import intents, nodes
+from bootledger.cli.paths import ledger_path
 from bootledger.errors import InvalidValue
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.readers import IDENTITY_NAME
@@ -76,16 +78,17 @@ LedgerPath = Annotated[
     typer.Argument(parser=path_of, metavar="LEDGER", help="A ledger, or a target that holds one."),
 ]
 
-
-def ledger_path(path: Path) -> Path:
-    """Return the ledger that `path` is, or that the target at `path` holds.
-
-    Raises `InvalidValue` if there is neither.
-    """
-    for candidate in (path / LEDGER_NAME, path):
-        if (candidate / "data.mdb").is_file():
-            return candidate
-    raise InvalidValue(f"there is no ledger at {path}", hint="name a ledger or a target directory")
+NodeOption = Annotated[
+    str | None, typer.Option("--node", help="Only this node.", autocompletion=nodes)
+]
+Intent = Annotated[
+    str,
+    typer.Argument(
+        metavar="INTENT",
+        help="The intent's id, or an unambiguous beginning.",
+        autocompletion=intents,
+    ),
+]
 
 
 def new_ledger_path(path: Path) -> Path:

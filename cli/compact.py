@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.filesize import decimal
 
+from bootledger.cli.answers import CompactionDone
 from bootledger.cli.bars import bar
 from bootledger.cli.base import KEEPING, Json, LedgerPath, app, open_ledger
 from bootledger.cli.errors import told_to_people
@@ -36,14 +37,14 @@ def compact(
     total = sum(run.last - run.first + 1 for run in archived)
     if json:
         write_json(
-            {
-                "moved_events": done.events,
-                "log_bytes": done.log_bytes,
-                "archive_bytes": done.archive_bytes,
-                "saved_bytes": done.saved_bytes,
-                "archived_events": total,
-                "archived_ranges": archived,
-            }
+            CompactionDone(
+                moved_events=done.events,
+                log_bytes=done.log_bytes,
+                archive_bytes=done.archive_bytes,
+                saved_bytes=done.saved_bytes,
+                archived_events=total,
+                archived_ranges=archived,
+            )
         )
     elif not done.events:
         console().print(f"nothing to move; {total} events are in the archive")

@@ -11,6 +11,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from bootledger.cli.answers import Exported, Merged
 from bootledger.cli.base import (
     KEEPING,
     Json,
@@ -30,6 +31,8 @@ from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.quarantine import QuarantineFolder
 
 _LOOK_BYTES = 64 * 1024
+_REDDB_FIELDS = (b'"phase"', b'"op"')
+"""What every record of RedDB's has: a file with neither, as far as one looks, is something else."""
 
 
 class Origin(enum.StrEnum):
@@ -78,7 +81,7 @@ def export_events(
         Files().replace_from(output, written, name="export")
     events = written.count - 2  # without header and trailer
     if json:
-        write_json({"events": events, "output": str(output)})
+        write_json(Exported(events=events, output=str(output)))
     else:
         console().print(f"{events} events are in {output}")
 
@@ -133,12 +136,19 @@ def _origin_of(file: Path, opened: BinaryIO) -> Origin:
     beginning = opened.read(_LOOK_BYTES)
     if not beginning:
         raise InvalidValue(f"{file} is empty: nobody can tell what it was", hint="say --from")
-    return Origin.BOOTLEDGER if exchange.is_export(beginning) else Origin.REDDB
+    if exchange.is_export(beginning):
+        return Origin.BOOTLEDGER
+    if not any(field in beginning for field in _REDDB_FIELDS):
+        raise InvalidValue(
+            f"{file} looks neither like an export nor like RedDB's intent log",
+            hint="if it is one of them and damaged, say --from",
+        )
+    return Origin.REDDB
 
 
 def _show(appended: int, present: int, *, json: bool) -> None:
     if json:
-        write_json({"appended": appended, "present": present})
+        write_json(Merged(appended=appended, present=present))
     else:
         console().print(f"{appended} events were added, {present} were there already")
 

@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from bootledger.cli.base import LOOKING, Json, LedgerPath, app, open_ledger
+from bootledger.cli.answers import Decided, Happened, History
+from bootledger.cli.base import LOOKING, Intent, Json, LedgerPath, app, open_ledger
+from bootledger.cli.completions import nodes
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.moments import At, moment, when
+from bootledger.cli.nodes import check_known_node
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
-from bootledger.positions import check_node_id
 from bootledger.projections.as_of import as_of
 from bootledger.projections.resume import Decision, Resumable, ResumePoint, decide
 from bootledger.projections.timeline import says
@@ -24,7 +26,7 @@ from bootledger.store.port import Recorded
 @app.command(rich_help_panel=LOOKING)
 def history(
     path: LedgerPath,
-    intent: Annotated[str, typer.Argument(help="An intent's id, or the beginning of it.")],
+    intent: Intent,
     *,
     at: At = None,
     json: Json = False,
@@ -35,19 +37,19 @@ def history(
         end = moment(log.store, at).position if at is not None else log.store.last_position()
         events = [event for event in log.store.history(intent_id) if event.position <= end][::-1]
     if json:
-        write_json({"intent_id": intent_id, "events": [_as_dict(event) for event in events]})
+        write_json(History(intent_id=intent_id, events=[_happened(event) for event in events]))
     else:
         console().print(f"intent {intent_id}", _table(events))
 
 
-def _as_dict(recorded: Recorded) -> dict[str, object]:
-    return {
-        "version": recorded.version,
-        "position": recorded.position,
-        "recorded_at_ms": recorded.event.recorded_at_ms,
-        "event": recorded.event,
-        "says": says(recorded.event),
-    }
+def _happened(recorded: Recorded) -> Happened:
+    return Happened(
+        version=recorded.version,
+        position=recorded.position,
+        recorded_at_ms=recorded.event.recorded_at_ms,
+        event=recorded.event,
+        says=says(recorded.event),
+    )
 
 
 def _table(events: Sequence[Recorded]) -> Table:
@@ -68,36 +70,32 @@ def _table(events: Sequence[Recorded]) -> Table:
 def resume_point(
     path: LedgerPath,
     *,
-    node: Annotated[str, typer.Option(help="The replica's node id.")],
+    node: Annotated[str, typer.Option(help="The replica's node id.", autocompletion=nodes)],
     at: At = None,
     json: Json = False,
 ) -> None:
     """Show where the next start of a node goes on, or why it does not."""
     with told_to_people(), open_ledger(path) as log:
+        check_known_node(log.store, node)
         if at is not None:
             then = moment(log.store, at)
-            decision = decide(check_node_id(node), as_of(log.store, then.position).unfinished)
+            decision = decide(node, as_of(log.store, then.position).unfinished)
             heading = f"{then}, if no owner was alive: "
         else:
             decision, heading = log.decide(node), ""
     if json:
-        write_json(_decision_as_dict(node, decision))
+        write_json(_decided(node, decision))
     elif isinstance(decision, Resumable):
         console().print(f"{heading}it resumes intent {decision.point.intent_id}", _where(decision))
     else:
         console().print(f"{heading}it resumes nothing: {decision.reason}")
 
 
-def _decision_as_dict(node: str, decision: Decision) -> dict[str, object]:
+def _decided(node: str, decision: Decision) -> Decided:
     if isinstance(decision, Resumable):
-        return {"node_id": node, "resumes": True, "why": None, "point": decision.point}
-    return {
-        "node_id": node,
-        "resumes": False,
-        "why": decision.why.value,
-        "reason": decision.reason,
-        "point": None,
-    }
+        return Decided(node_id=node, resumes=True, why=None, reason=None, point=decision.point)
+    why, reason = decision.why.value, decision.reason
+    return Decided(node_id=node, resumes=False, why=why, reason=reason, point=None)
 
 
 def _where(decision: Resumable) -> Table:

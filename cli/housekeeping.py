@@ -11,6 +11,7 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 
 from bootledger.artefacts import Artefact, Swept
+from bootledger.cli.answers import Tidied
 from bootledger.cli.base import KEEPING, Json, app, path_of
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.tables import console
@@ -40,13 +41,16 @@ def gc(
     with told_to_people():
         swept = collect_garbage(target, source=source, ledger=ledger, dry_run=dry_run)
     if json:
-        write_json({**_as_dict(swept), "freed_bytes": swept.freed_bytes})
+        write_json(
+            Tidied(
+                removed=swept.removed,
+                left=swept.left,
+                dry_run=swept.dry_run,
+                freed_bytes=swept.freed_bytes,
+            )
+        )
     else:
         console().print(_shown(swept))
-
-
-def _as_dict(swept: Swept) -> dict[str, object]:
-    return {"removed": swept.removed, "left": swept.left, "dry_run": swept.dry_run}
 
 
 def _shown(swept: Swept) -> Group:

@@ -2,74 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from uuid import UUID
+from collections.abc import Sequence
 
 from rich.console import Console, Group
-from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
 
 from bootledger.clock import now_ms
 from bootledger.projections.dangling import DanglingIntent, Liveness
-from bootledger.statemachine.progress import Progress, State
 
 _PIPE_COLUMNS = 200
-_TABLE_COLUMNS = 120
-"""With fewer, the ids in a table of all columns would be torn."""
-_STYLES = {
-    State.COMPLETED: "green",
-    State.ABORTED: "red",
-    State.SUSPENDED: "yellow",
-}
 
 
 def console() -> Console:
     """Return the console for answers: as wide as the terminal, or as needed in a pipe."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=_PIPE_COLUMNS)
-
-
-def status_of(
-    latest: Mapping[UUID, Progress],
-    owners: Mapping[UUID, str],
-    *,
-    width: int,
-    at_ms: int | None = None,
-) -> Table | Group:
-    """Return where every node stands: each intent that is unfinished or its node's last.
-
-    A row each, or where `width` has no room for rows a block each: names and ids are copied into
-    other commands. `at_ms` is the time from which ages are counted back, now if None.
-    """
-    names = ("node", "state", "copied", "LSN", "epoch", "for", "owner", "intent")
-    rows: list[tuple[str | Text, ...]] = [
-        (
-            progress.begin.node_id if progress.begin else "",
-            Text(_state(progress), style=_STYLES.get(progress.state, "cyan")),
-            _copied(progress),
-            _lsn(progress.applied_lsn),
-            str(progress.epoch),
-            age(progress.recorded_at_ms, at_ms),
-            owners.get(intent_id, ""),
-            str(intent_id),
-        )
-        for intent_id, progress in latest.items()
-    ]
-    if width >= _TABLE_COLUMNS:
-        table = Table(*(Column(name, overflow="fold") for name in names))
-        for row in rows:
-            table.add_row(*row)
-        return table
-    blocks = []
-    for row in rows:
-        block = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
-        for name, value in zip(names, row, strict=True):
-            if value:
-                block.add_row(name, value)
-        block.add_row("", "")
-        blocks.append(block)
-    return Group(*blocks)
 
 
 def dangling_blocks(reports: Sequence[DanglingIntent], at_ms: int | None = None) -> Group | str:
@@ -119,18 +67,3 @@ def in_or_ago(then_ms: int | None) -> str:
 
 def _lsn(lsn: int | None) -> str:
     return "" if lsn is None else str(lsn)
-
-
-def _state(progress: Progress) -> str:
-    if progress.state is State.SUSPENDED:
-        return f"{progress.state} in {progress.phase}"
-    return progress.state
-
-
-def _copied(progress: Progress) -> str:
-    snapshot = progress.snapshot
-    if snapshot is None:
-        return ""
-    if snapshot.size_bytes is None:
-        return decimal(snapshot.staged_bytes)
-    return f"{decimal(snapshot.staged_bytes)} of {decimal(snapshot.size_bytes)}"

@@ -14,7 +14,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from bootledger.cli.base import DECIDING, LOOKING, Json, LedgerPath, app, open_ledger
+from bootledger.cli.base import DECIDING, LOOKING, Intent, Json, LedgerPath, app, open_ledger
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.moments import At, Moment, moment
 from bootledger.cli.tables import console, in_or_ago
@@ -29,7 +29,6 @@ from bootledger.replica.readers import IDENTITY_NAME
 from bootledger.replica.ruling import Ruling
 from bootledger.statemachine.progress import FINAL, known
 
-Intent = Annotated[str, typer.Argument(help="The intent's id, or an unambiguous beginning.")]
 Actor = Annotated[str, typer.Option(help="Who decides.", show_default="USER@HOST")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 MayReason = Annotated[str | None, typer.Option("--reason", help="Why; it is recorded.")]

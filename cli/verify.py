@@ -9,9 +9,11 @@ from typing import NamedTuple
 import typer
 from rich.text import Text
 
+from bootledger.cli.answers import Damage, LayerVerdict, Verdict
 from bootledger.cli.bars import bar
-from bootledger.cli.base import KEEPING, Json, LedgerPath, app, ledger_path
+from bootledger.cli.base import KEEPING, Json, LedgerPath, app
 from bootledger.cli.errors import ExitCode, told_to_people
+from bootledger.cli.paths import ledger_path
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
 from bootledger.errors import Corrupted, CorruptRecord, DivergedHistory, UnknownFormat
@@ -64,12 +66,8 @@ def verify(path: LedgerPath, *, json: Json = False) -> None:
             if not json:
                 _show(finding)
     if json:
-        write_json(
-            {
-                "sound": findings[-1].damage is None,
-                "layers": [_as_dict(finding) for finding in findings],
-            }
-        )
+        layers = [_verdict(finding) for finding in findings]
+        write_json(Verdict(sound=findings[-1].damage is None, layers=layers))
     if findings[-1].damage:
         raise typer.Exit(findings[-1].layer.exit_code)
 
@@ -158,19 +156,20 @@ def _show(finding: Finding) -> None:
         screen.print(Text.assemble((f"  {title:6}", "bold"), text))
 
 
-def _as_dict(finding: Finding) -> dict[str, object]:
-    said: dict[str, object] = {
-        "layer": finding.layer.number,
-        "name": finding.layer.name,
-        "sound": finding.damage is None,
-        "counts": finding.counts,
-    }
-    if finding.damage is not None:
-        said["damage"] = {
-            "kind": type(finding.damage).__name__,
-            "position": finding.damage.position,
-            "what": str(finding.damage),
-            "means": meaning(finding),
-            "to_do": _RESTORE,
-        }
-    return said
+def _verdict(finding: Finding) -> LayerVerdict:
+    damage = finding.damage
+    return LayerVerdict(
+        layer=finding.layer.number,
+        name=finding.layer.name,
+        sound=damage is None,
+        counts=finding.counts,
+        damage=None
+        if damage is None
+        else Damage(
+            kind=type(damage).__name__,
+            position=damage.position,
+            what=str(damage),
+            means=meaning(finding),
+            to_do=_RESTORE,
+        ),
+    )

@@ -18,6 +18,7 @@ from rich.progress import (
     Progress as Bars,
 )
 
+from bootledger.cli.answers import Applied, Fetched, Pinning, Staged, Step
 from bootledger.cli.errors import OutputLost
 from bootledger.operator_events import OperatorEvent, OperatorSink
 from bootledger.projections.dangling import DanglingIntent
@@ -120,11 +121,11 @@ class PlainObserver(Observer):
                 detail = f" from LSN {applied_lsn}"
             case _:
                 detail = ""
-        _write(f"{phase_of(step)}{detail}")
+        write_line(f"{phase_of(step)}{detail}")
 
     def on_pinning(self, generation: int) -> None:
         """Say what may take a while."""
-        _write("waiting for a base backup")
+        write_line("waiting for a base backup")
 
 
 class JsonObserver(Observer):
@@ -134,42 +135,44 @@ class JsonObserver(Observer):
         """Print `step`: its phase, the state, staged bytes and applied LSN."""
         snapshot = progress.snapshot
         write_json(
-            {
-                "event": "step",
-                "phase": phase_of(step),
-                "state": progress.state,
-                "epoch": progress.epoch,
-                "staged_bytes": snapshot.staged_bytes if snapshot else 0,
-                "size_bytes": snapshot.size_bytes if snapshot else None,
-                "generation": progress.generation,
-                "applied_lsn": progress.applied_lsn,
-            }
+            Step(
+                phase=phase_of(step),
+                state=progress.state,
+                epoch=progress.epoch,
+                staged_bytes=snapshot.staged_bytes if snapshot else 0,
+                size_bytes=snapshot.size_bytes if snapshot else None,
+                generation=progress.generation,
+                applied_lsn=progress.applied_lsn,
+            )
         )
 
     def on_pinning(self, generation: int) -> None:
         """Print `pinning`: a base backup is asked for."""
-        write_json({"event": "pinning", "generation": generation})
+        write_json(Pinning(generation=generation))
 
     def on_fetched(self, fetched: Range) -> None:
         """Print `fetched`."""
-        write_json({"event": "fetched", "start": fetched.start_bytes, "end": fetched.end_bytes})
+        write_json(Fetched(start=fetched.start_bytes, end=fetched.end_bytes))
 
     def on_staged(self, staged: Range, progress: Progress) -> None:
         """Print `staged`."""
-        write_json({"event": "staged", "start": staged.start_bytes, "end": staged.end_bytes})
+        write_json(Staged(start=staged.start_bytes, end=staged.end_bytes))
 
     def on_applied(self, applied_lsn: int, target_lsn: int) -> None:
         """Print `applied`."""
-        write_json({"event": "applied", "lsn": applied_lsn, "target_lsn": target_lsn})
+        write_json(Applied(lsn=applied_lsn, target_lsn=target_lsn))
 
 
 def write_json(value: object) -> None:
     """Print one value as one line of JSON, at once."""
-    _write(msgspec.json.encode(value).decode())
+    write_line(msgspec.json.encode(value).decode())
 
 
-def _write(line: str) -> None:
-    # At once, so that who reads along knows what has happened before this process dies.
+def write_line(line: str) -> None:
+    """Print one line, at once.
+
+    So that who reads along knows what has happened before this process dies. Raises `OutputLost`.
+    """
     try:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

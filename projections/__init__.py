@@ -4,6 +4,8 @@
 - `runner`: keeps a projection up to date, batch by batch
 - `unfinished`: every unfinished intent, from the heads
 - `latest`: where every node stands, by replay
+- `standing`: how far, how fast, how far behind, and what comes next
+- `follow`: the same again and again, reading only what is new
 - `resume`: may this node resume, from where, and if not, why not
 - `as_of`: the same answers for an earlier position or time
 - `find`: from the beginning of an id to the intent

@@ -7,7 +7,7 @@ repeated, and a start after a crash is a start like any other.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from bootledger.errors import ClosedByOperator, NodeBusy, SourceChanged, Undecided
 from bootledger.files import Files
@@ -39,10 +39,6 @@ class Outcome:
     generation: int
     copied: bool
     epochs: int
-
-    def as_dict(self) -> dict[str, str | int | bool]:
-        """Return the fields by name."""
-        return asdict(self)
 
 
 class Replication:

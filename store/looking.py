@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -68,10 +69,38 @@ def _recorded(position: int, frame: bytes) -> Recorded:
     return Recorded(position, found.intent_id, found.version, found.event)
 
 
-def _all_heads(txn: Transaction, db: Databases) -> Iterator[Head]:
-    first = FIRST_ID
+def _all_heads(txn: Transaction, db: Databases, first: UUID = FIRST_ID) -> Iterator[Head]:
     while found := tables.heads(txn, db, first):
         yield from found
         if found[-1].intent_id == LAST_ID:
             return
         first = UUID(int=found[-1].intent_id.int + 1)
+
+
+class Glance(NamedTuple):
+    """Some heads of a ledger: all unfinished ones, and the first few of all from an id on."""
+
+    unfinished: tuple[Head, ...]
+    heads: tuple[Head, ...]
+
+
+def glance(path: Path, first: UUID = FIRST_ID, *, limit: int) -> Glance:
+    """Return the heads of all unfinished intents, and `limit` of all by intent id from `first` on.
+
+    As one more reader beside the living: nothing is made, mended or waited for. Not for a process
+    that has the ledger open already. Raises as `look` does, and one of our errors if it cannot be
+    opened.
+    """
+    with (
+        sorted_errors(path),
+        lmdb.open(
+            os.fspath(path), readonly=True, create=False, max_dbs=len(tables.DATABASES)
+        ) as env,
+        env.begin() as txn,
+    ):
+        db = {name: env.open_db(name.encode(), txn=txn, create=False) for name in tables.DATABASES}
+        tables.check_format(txn, db)
+        unfinished = sorted(
+            tables.pending_heads(txn, db, None), key=lambda head: head.intent_id.bytes
+        )
+        return Glance(tuple(unfinished), tuple(islice(_all_heads(txn, db, first), limit)))

@@ -289,8 +289,9 @@ def test_the_commands_answer_for_the_past(tmp_path: Path) -> None:
     assert (point["resumes"], point["point"]["snapshot_offset"]) == (True, 100)
     now = command("resume-point", path, "--node", "replica-a").stdout
     assert str(B) in now
-    nobody = json.loads(command("resume-point", path, "--node", "nobody", "--json").stdout)
-    assert (nobody["resumes"], nobody["why"]) == (False, "nothing unfinished")
+    before = command("resume-point", path, "--node", "replica-a", "--at", 0, "--json").stdout
+    nothing = json.loads(before)
+    assert (nothing["resumes"], nothing["why"]) == (False, "nothing unfinished")
 
     explained = json.loads(command("explain", path, str(A), "--at", 3, "--json").stdout)
     assert (explained["state"], explained["running"]) == ("transferring", None)
