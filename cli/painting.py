@@ -39,20 +39,21 @@ def painted_timeline(intent_id: UUID, course: Course) -> str:
     """Return one intent over time as SVG, of a bounded size."""
     found = lanes(course, _WIDTH_PX)
     title = f"intent {intent_id}, from {utc(found.begin_ms)}, {duration(_span_ms(course))}"
+    every = [
+        Lane("turns", Shape.FLAGS, found.turns, "violet"),
+        Lane("state", Shape.BARS, found.states),
+        Lane("owner", Shape.BARS, found.owners, "green"),
+        Lane("", Shape.CROSSES, found.deaths, "red"),
+        Lane("suspended", Shape.BARS, found.suspended, "amber"),
+        Lane("bytes", Shape.RANGES, found.copied),
+        Lane("reused", Shape.RANGES, found.reused, "green"),
+        Lane("LSN", Shape.STAIRS, found.applied),
+    ]
     return timeline(
         title,
         found.begin_ms,
         found.end_ms,
-        [
-            Lane("turns", Shape.FLAGS, found.turns, "violet"),
-            Lane("state", Shape.BARS, found.states),
-            Lane("owner", Shape.BARS, found.owners, "green"),
-            Lane("", Shape.CROSSES, found.deaths, "red"),
-            Lane("suspended", Shape.BARS, found.suspended, "amber"),
-            Lane("bytes", Shape.RANGES, found.copied),
-            *([Lane("reused", Shape.RANGES, found.reused, "green")] if found.reused else []),
-            Lane("LSN", Shape.STAIRS, found.applied),
-        ],
+        [lane for lane in every if lane.marks],
         width_px=_WIDTH_PX,
     )
 

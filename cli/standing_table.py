@@ -16,6 +16,11 @@ from bootledger.projections.standing import Standing
 from bootledger.statemachine.progress import State
 
 _BAR_COLUMNS = 10
+_SHORT_BAR_COLUMNS = 5
+_SHORT_BELOW_COLUMNS = 100
+_WHOLE = {"done", "intent"}
+"""Never folded: half a bar is a wrong one, and half an id is none."""
+_STATE_COLUMNS = max(map(len, State)) + 1
 _STYLES = {State.COMPLETED: "green", State.ABORTED: "red", State.SUSPENDED: "yellow"}
 
 
@@ -33,10 +38,10 @@ def _cells() -> tuple[_Shown, ...]:
         _Shown("state", 0, lambda one, _: state_of(one)),
         _Shown("done", 0, lambda one, _: _done(one)),
         _Shown("copied", 110, lambda one, _: _copied(one)),
-        _Shown("LSN", 80, lambda one, _: "" if one.applied_lsn is None else str(one.applied_lsn)),
+        _Shown("LSN", 90, lambda one, _: "" if one.applied_lsn is None else str(one.applied_lsn)),
         _Shown("behind", 100, lambda one, _: lag(one)),
-        _Shown("rate", 70, lambda one, _: rate(one)),
-        _Shown("for", 0, lambda one, at_ms: age(one.recorded_at_ms, at_ms)),
+        _Shown("rate", 80, lambda one, _: rate(one)),
+        _Shown("for", 70, lambda one, at_ms: age(one.recorded_at_ms, at_ms)),
         _Shown("age", 140, lambda one, at_ms: age(one.began_at_ms, at_ms)),
         _Shown("epoch", 130, lambda one, _: str(one.epoch)),
         _Shown("next", 50, lambda one, _: one.next),
@@ -56,19 +61,20 @@ def status_of(
     other commands. `bars` draws how much is done, for a terminal. `at_ms` is the time from which
     ages are counted back, now if None.
     """
+    bar_columns = _BAR_COLUMNS if bars else 0
     cells = (
         *_cells(),
         _Shown("owner", 0, lambda one, _: Text(one.owner or "")),
         _Shown("intent", 0, lambda one, _: str(one.intent_id)),
     )
     if width >= _TABLE_COLUMNS:
-        return _table(standings, cells, bars=bars, at_ms=at_ms)
+        return _table(standings, cells, bar_columns=bar_columns, at_ms=at_ms)
     blocks: list[Table] = []
     for one in standings:
         block = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
         for shown in cells:
             if str(value := shown.cell(one, at_ms)):
-                block.add_row(shown.name, _drawn(shown, value, one, bars=bars))
+                block.add_row(shown.name, _drawn(shown, value, one, bar_columns))
         block.add_row("", "")
         blocks.append(block)
     return Group(*blocks)
@@ -80,26 +86,34 @@ def live_table(standings: Sequence[Standing], *, width: int) -> Table:
     What cannot be seen there, `status` shows.
     """
     cells = tuple(shown for shown in _cells() if width >= shown.from_columns)
-    return _table(standings, cells, bars=True, at_ms=None)
+    bar_columns = _SHORT_BAR_COLUMNS if width < _SHORT_BELOW_COLUMNS else _BAR_COLUMNS
+    return _table(standings, cells, bar_columns=bar_columns, at_ms=None)
 
 
 def _table(
-    standings: Sequence[Standing], cells: Sequence[_Shown], *, bars: bool, at_ms: int | None
+    standings: Sequence[Standing], cells: Sequence[_Shown], *, bar_columns: int, at_ms: int | None
 ) -> Table:
     table = Table(
-        *(Column(shown.name, overflow="fold", no_wrap=shown.name == "intent") for shown in cells)
+        *(
+            Column(
+                shown.name,
+                overflow="fold",
+                no_wrap=shown.name in _WHOLE,
+                min_width=_STATE_COLUMNS if shown.name == "state" else None,
+            )
+            for shown in cells
+        )
     )
     for one in standings:
-        table.add_row(*(_drawn(shown, shown.cell(one, at_ms), one, bars=bars) for shown in cells))
+        table.add_row(*(_drawn(shown, shown.cell(one, at_ms), one, bar_columns) for shown in cells))
     return table
 
 
-def _drawn(shown: _Shown, value: str | Text, one: Standing, *, bars: bool) -> RenderableType:
-    if shown.name != "done" or not bars or one.share is None:
+def _drawn(shown: _Shown, value: str | Text, one: Standing, bar_columns: int) -> RenderableType:
+    if shown.name != "done" or not bar_columns or one.share is None:
         return value
-    grid = Table.grid(Column(width=_BAR_COLUMNS), Column(), padding=(0, 1))
-    bar = ProgressBar(total=1, completed=one.share, width=_BAR_COLUMNS)
-    grid.add_row(bar, value)
+    grid = Table.grid(Column(width=bar_columns), Column(width=len("100%")), padding=(0, 1))
+    grid.add_row(ProgressBar(total=1, completed=one.share, width=bar_columns), value)
     return grid
 
 

@@ -14,6 +14,8 @@ _NAMES_PX = 96.0
 _LOW_PX, _HIGH_PX = 20.0, 84.0
 _BETWEEN_PX = 12.0
 _MOST_FLAG_ROWS = 4
+_CROSS_PX = 14
+"""Room for a cross: with less for each of them, none could be seen."""
 _TICKS = 6
 _UNITS = (
     (1, "ms"),
@@ -61,7 +63,7 @@ class Shape(enum.Enum):
     BARS = enum.auto()
     """From start to end."""
     CROSSES = enum.auto()
-    """A cross at the start, and a broken line to the end."""
+    """A cross at the start, and a broken line to the end; a stroke where crosses would cover all."""
     RANGES = enum.auto()
     """Upright, from low to high."""
     STAIRS = enum.auto()
@@ -173,14 +175,19 @@ def _bars(lane: Lane, scale: _Scale, y: float, height: float) -> Iterator[str]:
 
 
 def _crosses(lane: Lane, scale: _Scale, y: float) -> Iterator[str]:
+    crowded = len(lane.marks) * _CROSS_PX > scale.width
     for mark in lane.marks:
         x, end = scale.x(mark.start_ms), scale.x(mark.end_ms)
+        cross = (
+            f'stroke-width="0.5" d="M{number(x)} {number(y - 8)}v16"'
+            if crowded
+            else f'stroke-width="2.5" d="M{number(x - 5)} {number(y - 5)}l10 10m0 -10l-10 10"'
+        )
         yield titled(
             _said(mark),
             f'<path class="none stroke-{lane.colour}" stroke-dasharray="3 3" '
             f'd="M{number(x)} {number(y)}H{number(end)}"/>'
-            f'<path class="none stroke-{lane.colour}" stroke-width="2.5" '
-            f'd="M{number(x - 5)} {number(y - 5)}l10 10m0 -10l-10 10"/>',
+            f'<path class="none stroke-{lane.colour}" {cross}/>',
         )
 
 

@@ -10,11 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+from pictures import pictures
 from typer.main import get_group
 
 from bootledger.cli.app import app
-from bootledger.diagrams.chart import chart_of_table
-from bootledger.diagrams.mermaid import mermaid
 from bootledger.projections.latest import LatestIntents
 from bootledger.projections.runner import rebuild
 from bootledger.replica.intent_log import IntentLog
@@ -69,10 +68,12 @@ def test_the_simulation_finds_nothing_and_says_how_much_it_did(tmp_path: Path) -
     assert int(runs) == int(crashes) + 1 > 100
 
 
-def test_the_picture_is_the_table() -> None:
-    """The README's diagram is what the table draws, not what somebody remembers of it."""
-    (picture,) = re.findall(r"```mermaid\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert picture == mermaid(chart_of_table(), guards=False)
+def test_every_picture_is_one_that_is_drawn() -> None:
+    """The README shows nothing but what a test compares with the code, the table first."""
+    shown = re.findall(r"!\[[^]]+\]\(docs/pictures/(.*?)\)", README.read_text())
+    assert shown[0] == "bootstrap.svg"
+    assert set(shown) <= set(pictures())
+    assert README.read_text().count("![") == len(shown)
 
 
 def test_the_layout_table_names_every_room() -> None:
