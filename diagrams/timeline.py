@@ -63,7 +63,7 @@ class Shape(enum.Enum):
     BARS = enum.auto()
     """From start to end."""
     CROSSES = enum.auto()
-    """A cross at the start, and a broken line to the end; a stroke where crosses would cover all."""
+    """A cross at the start, a broken line to the end; strokes where crosses would cover all."""
     RANGES = enum.auto()
     """Upright, from low to high."""
     STAIRS = enum.auto()
@@ -179,7 +179,7 @@ def _crosses(lane: Lane, scale: _Scale, y: float) -> Iterator[str]:
     for mark in lane.marks:
         x, end = scale.x(mark.start_ms), scale.x(mark.end_ms)
         cross = (
-            f'stroke-width="0.5" d="M{number(x)} {number(y - 8)}v16"'
+            f'd="M{number(x)} {number(y - 10)}v20"'
             if crowded
             else f'stroke-width="2.5" d="M{number(x - 5)} {number(y - 5)}l10 10m0 -10l-10 10"'
         )

@@ -10,6 +10,8 @@
 - `as_of`: the same answers for an earlier position or time
 - `find`: from the beginning of an id to the intent
 - `timeline`: one intent's events in words
+- `course`: one intent's events, oldest first, in flat memory; `trail` counts where it went, `lanes`
+  puts it in order of time, for pictures
 - `verification`: is the history legal, and does everything kept beside it agree with a replay
 - `dangling`: what an operator should know about every unfinished intent
 """

@@ -18,6 +18,8 @@ SOURCE, REPLICA, LEDGER, APPLIER = LANES = ("source", "replica", "ledger", "appl
 _LONGEST = 160
 """Characters of a step; the story has the rest."""
 _FETCHED = "fetched"
+_LOG = "log"
+"""What the points of the ledger's commits are called by."""
 _RIGHT = "everything is as it must be"
 _RECORDS = re.compile(r"records (event .*)")
 _REFUSED = re.compile(r"asks to record (.*) and is (refused: .*)")
@@ -73,6 +75,10 @@ def _points(parts: Sequence[str]) -> Iterator[Step]:
             else:
                 yield _step(Kind.NOTE, did, thing)
             where = thing if did.endswith("applying") else REPLICA
+        elif thing == _LOG:
+            yield from _noted(where, noted)
+            noted.clear()
+            yield _step(Kind.NOTE, did, LEDGER)
         else:
             noted.append(part)
     yield from _noted(where, noted)

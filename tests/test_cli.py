@@ -32,6 +32,7 @@ from bootledger.diagrams.markdown import markdown
 from bootledger.diagrams.mermaid import mermaid
 from bootledger.diagrams.plantuml import plantuml
 from bootledger.diagrams.scxml import scxml
+from bootledger.diagrams.svg import svg
 from bootledger.files import Files
 from bootledger.projections import dangling
 from bootledger.replica.database import Database
@@ -209,7 +210,7 @@ def test_the_diagram_command_prints_the_table() -> None:
     assert bootledger("diagram", "--guards").stdout == mermaid(chart_of_table(), guards=True)
 
 
-@pytest.mark.parametrize("write", [mermaid, dot, plantuml, scxml, markdown])
+@pytest.mark.parametrize("write", [mermaid, dot, plantuml, scxml, markdown, svg])
 def test_a_diagram_is_written_whole_in_each_format(
     write: Callable[..., str], tmp_path: Path
 ) -> None:

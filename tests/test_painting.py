@@ -63,6 +63,8 @@ def test_the_trail_counts_every_event_once() -> None:
     assert {state: often.total_ms for state, often in found.states.items() if often.total_ms} == {
         state: total for state, total in held.items() if total
     }
+    entered = Counter(state for before, state in pairwise(states) if state is not before)
+    assert {state: often.count for state, often in found.states.items() if often.count} == entered
     assert sum(often.total_ms for often in found.steps.values()) == times[-1] - times[0]
 
 
@@ -86,12 +88,14 @@ def test_a_picture_of_an_earlier_position_is_that_of_a_shorter_ledger(until: int
     assert painted_timeline(INTENT, then) == painted_timeline(INTENT, shorter)
 
 
-@pytest.mark.parametrize("others", [0, 200])
+@pytest.mark.parametrize("others", [0, 1, 200])
 def test_long_histories_read_as_short_ones_do(others: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the events are kept, or read from the log again, or from its beginning: the same."""
     store = MemoryEventStore()
+    mine = [(INTENT, event) for event in EVENTS]
     told = interleaved(others) if others else []
-    append(store, [*told[: len(told) // 2], *((INTENT, event) for event in EVENTS)])
+    half = len(told) // 2
+    append(store, [*told[:half], *mine[:30], *told[half:], *mine[30:]])
     kept = Course(store, INTENT)
     expected = painted_history(INTENT, kept), painted_timeline(INTENT, kept)
     monkeypatch.setattr(courses, "_KEPT_EVENTS", 10)
@@ -224,6 +228,7 @@ STORY = (
     "    applier: opening, opened, applying; lsn: committed; applier: applied",
     "    asks to record event 2: checkpoint applied_lsn=2 and is refused: no; room #1",
     "    asks to record event 2: checkpoint applied_lsn=2 and never hears of it",
+    "    chunk: written; log: writing",
     "    DIES at log.committing#2",
     "life 2",
     "    a fault was planted",
@@ -251,6 +256,8 @@ def test_a_story_becomes_steps_between_those_who_take_part() -> None:
             "ledger",
         ),
         (Kind.LOST, "event 2: checkpoint applied_lsn=2", "replica", "ledger"),
+        (Kind.NOTE, "chunk: written", "replica", "replica"),
+        (Kind.NOTE, "writing", "ledger", "ledger"),
         (Kind.DEATH, "dies at log.committing#2", "replica", "replica"),
         (Kind.LIFE, "life 2", "replica", "replica"),
         (Kind.NOTE, "a fault was planted", "replica", "replica"),
