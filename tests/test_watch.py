@@ -211,3 +211,16 @@ def test_a_history_and_a_status_are_whole_at_any_width(ledger: IntentLog, width:
     assert max(map(len, shown.splitlines())) <= width
     for words in (str(handle.intent_id), "4711", "checkpoint", "start it again", "a-node"):
         assert words in shown
+
+
+def test_a_file_that_is_neither_export_nor_log_is_refused_and_no_ledger_is_made(
+    tmp_path: Path,
+) -> None:
+    """A slip of the hand is no damaged log; whoever knows better says so."""
+    file, path = tmp_path / "picture.png", tmp_path / "ledger"
+    file.write_bytes(bytes(range(256)) * 100)
+    refused = command("import", file, "--ledger", path)
+    assert (refused.exit_code, path.exists()) == (ExitCode.REFUSED, False)
+    assert "neither" in refused.stderr
+    told = command("import", file, "--ledger", path, "--from", "reddb")
+    assert told.exit_code == ExitCode.CORRUPTED
