@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.table import Column, Table
+from rich.text import Text
 
 from bootledger.cli.answers import Decided, Happened, History
 from bootledger.cli.base import LOOKING, Intent, Json, LedgerPath, app, open_ledger
@@ -21,6 +23,9 @@ from bootledger.projections.resume import Decision, Resumable, ResumePoint, deci
 from bootledger.projections.timeline import says
 from bootledger.statemachine.events import kind_of
 from bootledger.store.port import Recorded
+
+_TABLE_COLUMNS = 100
+_STYLES = {"complete": "green", "abort": "red", "suspend": "yellow", "resume": "cyan"}
 
 
 @app.command(rich_help_panel=LOOKING)
@@ -39,7 +44,8 @@ def history(
     if json:
         write_json(History(intent_id=intent_id, events=[_happened(event) for event in events]))
     else:
-        console().print(f"intent {intent_id}", _table(events))
+        screen = console()
+        screen.print(f"intent {intent_id}", history_of(events, width=screen.width))
 
 
 def _happened(recorded: Recorded) -> Happened:
@@ -52,17 +58,28 @@ def _happened(recorded: Recorded) -> Happened:
     )
 
 
-def _table(events: Sequence[Recorded]) -> Table:
-    names = ("version", "position", "time", "event", "what it says")
-    table = Table(*(Column(name, overflow="fold") for name in names))
-    for recorded in events:
-        table.add_row(
+def history_of(events: Sequence[Recorded], *, width: int) -> Table | Group:
+    """Return what happened, oldest first: a row each, or where there is no room two lines each."""
+    shown = [
+        (
             str(recorded.version),
             str(recorded.position),
             when(recorded.event.recorded_at_ms),
-            kind_of(recorded.event),
-            says(recorded.event),
+            Text(kind := kind_of(recorded.event), style=_STYLES.get(kind, "")),
+            Text(says(recorded.event)),
         )
+        for recorded in events
+    ]
+    if width < _TABLE_COLUMNS:
+        lines = [
+            Text.assemble(f"{version} (position {position}) ", time, " ", kind, "\n  ", words)
+            for version, position, time, kind, words in shown
+        ]
+        return Group(*lines)
+    names = ("version", "position", "time", "event", "what it says")
+    table = Table(*(Column(name, overflow="fold") for name in names))
+    for row in shown:
+        table.add_row(*row)
     return table
 
 

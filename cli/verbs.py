@@ -27,7 +27,7 @@ from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.operator import Operator
 from bootledger.replica.readers import IDENTITY_NAME
 from bootledger.replica.ruling import Ruling
-from bootledger.statemachine.progress import FINAL, known
+from bootledger.statemachine.progress import FINAL, State, known
 
 Actor = Annotated[str, typer.Option(help="Who decides.", show_default="USER@HOST")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
@@ -174,6 +174,12 @@ def _remarks(ruling: Ruling) -> list[str]:
     return lines
 
 
+def _style(found: explaining.Explanation) -> str:
+    if found.state in FINAL:
+        return "green" if found.state is State.COMPLETED else "red"
+    return "cyan" if found.running and found.state is not State.SUSPENDED else "yellow"
+
+
 def _table(found: explaining.Explanation, path: Path) -> Table:
     table = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
     for name, words in (
@@ -189,7 +195,7 @@ def _table(found: explaining.Explanation, path: Path) -> Table:
         ("try again", in_or_ago(found.retry_at_ms)),
     ):
         if words:
-            table.add_row(name, words)
+            table.add_row(name, Text(words, style=_style(found) if name == "what" else ""))
     for verb in found.verbs:
         why = " --reason WHY" if verb in {"hold", "abort", "discard"} else ""
         table.add_row("you may", f"bootledger {verb} {path} {found.intent_id}{why}")

@@ -10,6 +10,7 @@ from bootledger.projections.as_of import as_of
 from bootledger.projections.latest import LatestIntents
 from bootledger.projections.runner import BATCH_EVENTS
 from bootledger.projections.standing import RECENT_EVENTS, Source, Standing, standings
+from bootledger.projections.unfinished import list_unfinished
 from bootledger.statemachine.events import Event
 from bootledger.store.port import EventStore
 
@@ -18,10 +19,11 @@ class Follower:
     """Looks at a ledger again and again. Only reads: no writer waits for it, nothing is saved.
 
     Begins with what is saved of the projection. Memory grows with nodes and unfinished intents,
-    not with history.
+    not with history. Raises `Corrupted` if a head cannot be read.
     """
 
     def __init__(self, store: EventStore) -> None:
+        list_unfinished(store)  # starts decide from the heads: a damaged one is told at once
         self._store = store
         self._projection = LatestIntents()
         saved = store.load_projection(self._projection.name)

@@ -14,8 +14,11 @@ from typer.testing import CliRunner, Result
 from bootledger.cli import watch
 from bootledger.cli.app import app
 from bootledger.cli.errors import ExitCode
+from bootledger.cli.history import history_of
 from bootledger.cli.picture import picture
+from bootledger.cli.standing_table import status_of
 from bootledger.diagrams.chart import chart_of_table
+from bootledger.projections.follow import Follower
 from bootledger.replica.intent_log import IntentLog
 from bootledger.store.lmdb import LmdbEventStore
 
@@ -193,3 +196,31 @@ def test_what_operations_shows_of_watching_is_what_is_shown(
     done = command("watch", tmp_path / "ledger", "--until", "done")
     said = [line.split(maxsplit=2)[2] for line in done.output.splitlines()]
     assert said == lines.splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 99, 100, 200])
+def test_a_history_and_a_status_are_whole_at_any_width(ledger: IntentLog, width: int) -> None:
+    """Ids are copied into other commands, and what happened is what one came for."""
+    with ledger.begin("a-node", 0, 0, on_exit="suspend") as handle:
+        handle.checkpoint(4711, 1)
+    screen = Console(file=StringIO(), force_terminal=True, width=width, color_system=None)
+    screen.print(history_of(list(ledger.store.history(handle.intent_id)), width=width))
+    screen.print(status_of(Follower(ledger.store).look(), width=width, bars=True))
+    assert isinstance(screen.file, StringIO)
+    shown = screen.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= width
+    for words in (str(handle.intent_id), "4711", "checkpoint", "start it again", "a-node"):
+        assert words in shown
+
+
+def test_a_file_that_is_neither_export_nor_log_is_refused_and_no_ledger_is_made(
+    tmp_path: Path,
+) -> None:
+    """A slip of the hand is no damaged log; whoever knows better says so."""
+    file, path = tmp_path / "picture.png", tmp_path / "ledger"
+    file.write_bytes(bytes(range(256)) * 100)
+    refused = command("import", file, "--ledger", path)
+    assert (refused.exit_code, path.exists()) == (ExitCode.REFUSED, False)
+    assert "neither" in refused.stderr
+    told = command("import", file, "--ledger", path, "--from", "reddb")
+    assert told.exit_code == ExitCode.CORRUPTED
