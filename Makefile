@@ -53,6 +53,7 @@ format: $(VENV)/installed
 	$(BIN)/ruff format .
 
 # What is generated into docs/; a test says when it is due.
+pages: export PYTHONPATH := tests
 pages: $(VENV)/installed
 	$(BIN)/python tests/states_page.py
 	$(BIN)/python tests/pictures.py
