@@ -214,11 +214,6 @@ class BootstrapMachine(RuleBasedStateMachine):
         finally:
             self._open.close()
 
-    def _begin(self) -> None:
-        run = fresh_run(self._scenario, self.faults.live, self.seed)
-        self._run = self._open.enter_context(run)
-        self._intents = []
-
     def _live(self, crash: Where | None) -> bool:
         try:
             stopped = self._run.live(crash)
