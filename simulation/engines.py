@@ -44,6 +44,11 @@ class Life(NamedTuple):
     stopped_by: BaseException | None = None
 
     @property
+    def points(self) -> tuple[str, ...]:
+        """The tokens of the points that it passed, in their order."""
+        return tuple(fact.token for fact in self.facts if isinstance(fact, Passed))
+
+    @property
     def ended(self) -> bool:
         """Whether it reached its end."""
         return self.died_at is None and self.error is None and self.stopped_by is None

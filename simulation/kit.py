@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from bootledger.errors import InvalidValue
-from bootledger.simulation import proving, shrinking
+from bootledger.simulation import proving
 from bootledger.simulation.bootstrap import BootstrapScenario, Build, bootstrap
 from bootledger.simulation.engines import ENGINES
 from bootledger.simulation.exploring import Explorer, Told
@@ -120,4 +120,4 @@ def points_of(scenario: Scenario, *, seed: int = 0) -> Schedule:
     """
     with fresh_run(scenario, ENGINES["inproc"], seed) as run:
         run.live(None)
-        return shrinking.points_of(run.lives[0])
+        return run.lives[0].points

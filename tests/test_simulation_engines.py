@@ -11,7 +11,6 @@ import pytest
 from bootledger.simulation import samples
 from bootledger.simulation.engines import Life, live_and_copy, live_in_a_child, live_in_process
 from bootledger.simulation.places import fresh_place
-from bootledger.simulation.shrinking import points_of
 
 _PROCESSES = ("lock.mdb", ".lock")
 """What names the process that held it: LMDB's table of readers, and the words in a lock's file."""
@@ -31,7 +30,7 @@ def _tree(place: Path) -> dict[str, bytes | str]:
 
 def _boundaries() -> Sequence[str]:
     with fresh_place() as place:
-        return points_of(live_in_process(samples.small().run, place, 1, 0, None))
+        return live_in_process(samples.small().run, place, 1, 0, None).points
 
 
 def _assert_same(boundaries: Sequence[str]) -> None:
@@ -51,7 +50,7 @@ def _assert_each_same(copies: Mapping[str, Path], copied: Mapping[str, Life]) ->
             assert first.error is None
             assert second.error is None
             assert first.died_at == second.died_at == token
-            assert points_of(first) == points_of(second)
+            assert first.points == second.points
             left = _tree(poisoned)
             assert left == _tree(killed), f"after a death at {token}"
             assert left == _tree(copy), f"in the copy at {token}"
