@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from bootledger.simulation import samples
+from bootledger.simulation import World, samples
 from bootledger.simulation.engines import Life, live_and_copy, live_in_a_child, live_in_process
 from bootledger.simulation.places import fresh_place
 
@@ -69,3 +71,18 @@ def test_a_poisoned_death_and_a_copy_are_what_a_kill_leaves() -> None:
 def test_every_poisoned_death_and_copy_is_what_a_kill_leaves() -> None:
     """At every boundary of the small bootstrap, byte by byte."""
     _assert_same(_boundaries())
+
+
+def test_a_process_that_somebody_else_kills_did_not_die_at_a_point() -> None:
+    """Before its first point, and after one in a life that was to reach its end: an error."""
+
+    def killed(world: World) -> None:
+        if world.life == 2:
+            world.point("a")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with fresh_place() as place:
+        for life, crash in ((1, "a#1"), (2, None)):
+            ended = live_in_a_child(killed, place, life, 0, crash)
+            assert ended.died_at is None
+            assert "ended with -9, killed by others" in str(ended.error)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self, TypeAlias
 
 from bootledger.errors import Refused, Unavailable
-from bootledger.simulation.powerloss.forks import fork
+from bootledger.simulation.forks import fork
 from bootledger.simulation.powerloss.image import Image
 from bootledger.simulation.powerloss.places import read_place
 from bootledger.simulation.powerloss.reading import TRACED, operations

@@ -18,9 +18,9 @@ from typing import NamedTuple, Self, TypeAlias
 import msgspec
 
 from bootledger.errors import Unavailable
+from bootledger.simulation.forks import fork
 from bootledger.simulation.memory import expect_openings
 from bootledger.simulation.powerloss.composing import Kept
-from bootledger.simulation.powerloss.forks import fork
 from bootledger.simulation.powerloss.places import Place
 from bootledger.simulation.powerloss.private import mount_private
 from bootledger.simulation.powerloss.states import State, States
