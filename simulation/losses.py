@@ -140,7 +140,7 @@ class LossExplorer:
             self._add(second.report, second.states, second.first)
 
     def _recover(self, judge: Judge, place: Path, acknowledged: Sequence[bytes]) -> None:
-        """Live on to the end on the disk in `place`. Raises `_Told` with the story if it cannot."""
+        """Live on to the end on the disk in `place`. Raises `_NotSurvived`, with the story."""
         run = Run(self._plan.scenario, live_in_process, self._plan.seed, place, judge.copy())
         facts = [_fact_of(data) for data in acknowledged]
         # Only the last of the lives left a disk to look at: the judge hears all of them at once.
@@ -153,7 +153,7 @@ class LossExplorer:
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
             lives = [*before, Life(facts[last_began:], LOST), *run.lives[len(before) + 1 :]]
-            raise _Told("\n".join((what, *tell(lives, what)))) from error
+            raise _NotSurvived("\n".join((what, *tell(lives, what)))) from error
 
     def _add(self, found: powerloss.Report, states: States, first: str = "") -> None:
         report = self.report
@@ -166,7 +166,7 @@ class LossExplorer:
         for epoch in states.epochs:
             report.boundaries[epoch.cause] = report.boundaries.get(epoch.cause, 0) + 1
         for violation in found.violations:
-            what, *story = violation.words.removeprefix("_Told: ").split("\n")
+            what, *story = violation.words.removeprefix(f"{_NotSurvived.__name__}: ").split("\n")
             token = f"{first},{violation.token}" if first else violation.token
             report.violations.append(Violation(token, what, tuple(story)))
         self._digest.update(repr((first, found.judged, found.legal, found.violations)).encode())
@@ -177,7 +177,7 @@ class LossExplorer:
 _fact_of = lru_cache(maxsize=4096)(decode_fact)  # each disk of a moment had the same promises
 
 
-class _Told(AssertionError):
+class _NotSurvived(AssertionError):
     """What was wrong in the first line, and the story of how it came to that in the others."""
 
 
