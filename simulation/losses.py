@@ -52,8 +52,6 @@ class LossExplorer:
     def __init__(
         self, plan: Plan, *, budget: int = 1, workers: int, told: Told | None = None
     ) -> None:
-        if budget < 1 or workers < 1:
-            raise InvalidValue(f"budget {budget} and workers {workers} must be at least 1")
         self.report = Report(engine="powerloss", seed=plan.seed, exhaustive=True)
         self._plan = plan
         self._budget = budget
@@ -83,9 +81,10 @@ class LossExplorer:
     def play(self, token: str) -> Report:
         """Judge the one disk that `token` names. Raises `InvalidValue` if it names none."""
         first, _, second = token.partition(",")
+        rules, block_bytes = _model(first)
         with fresh_place() as place:
             trace, judge = self._record(place)
-            states = self._states(trace, *_model(first), self._budget)
+            states = self._states(trace, rules, block_bytes, self._budget)
             if second:
                 self._twice(trace, judge, self._budget, only=(first, second))
             else:
@@ -163,8 +162,8 @@ class LossExplorer:
         report.states += states.legal
         report.distinct_states += found.judged
         report.exhaustive &= found.exhaustive
-        for epoch in states.epochs:
-            report.boundaries[epoch.cause] = report.boundaries.get(epoch.cause, 0) + 1
+        for moment in states.moments:
+            report.boundaries[moment.cause] = report.boundaries.get(moment.cause, 0) + 1
         for violation in found.violations:
             what, *story = violation.words.removeprefix(f"{_NotSurvived.__name__}: ").split("\n")
             token = f"{first},{violation.token}" if first else violation.token

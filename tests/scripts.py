@@ -79,11 +79,11 @@ class Script:
     ) -> list[Tree]:
         """What may be left when everything was done; one tree may be told more than once."""
         states = self.states(rules, block_bytes)
-        return [states.image(state).tree() for state in all_of(states, len(states.epochs) - 1)]
+        return [states.image(state).tree() for state in all_of(states, len(states.moments) - 1)]
 
 
-def all_of(states: States, epoch: int) -> Iterator[State]:
+def all_of(states: States, moment: int) -> Iterator[State]:
     """Every choice of one moment, also where it leaves what an earlier moment may leave too."""
-    lengths = [len(chain) for chain in states.epochs[epoch].chains]
+    lengths = [len(chain) for chain in states.moments[moment].chains]
     for kept in itertools.product(*(range(length + 1) for length in lengths)):
-        yield states.state(epoch, kept)
+        yield states.state(moment, kept)

@@ -181,7 +181,7 @@ def test_what_was_acknowledged_before_the_moment_counts() -> None:
     script.write("file", b"2")
     script.sync("file")
     script.acknowledge(b"two")
-    promises = [list(epoch.acknowledged) for epoch in script.states().epochs]
+    promises = [list(moment.acknowledged) for moment in script.states().moments]
     assert promises == [[], [], [b"there"], [b"there", b"two"]]
     assert {tuple(state.acknowledged) for state in script.states()} == set(map(tuple, promises))
 
@@ -238,8 +238,8 @@ def test_if_everything_arrives_it_is_as_if_nothing_had_happened(
     """The disk on which every atom arrived is the disk that the process saw."""
     script, tree = made
     states = script.states(*how)
-    last = len(states.epochs) - 1
-    everything = tuple(len(chain) for chain in states.epochs[last].chains)
+    last = len(states.moments) - 1
+    everything = tuple(len(chain) for chain in states.moments[last].chains)
     assert states.image(states.state(last, everything)).tree() == tree
 
 
@@ -261,9 +261,9 @@ def test_a_journal_only_adds_promises(made: tuple[Script, Tree]) -> None:
     strict, ext4 = script.states(STRICT), script.states(EXT4)
     if strict.legal > 1000:
         return
-    for epoch in range(len(strict.epochs)):
-        possible = _trees(strict.image(state).tree() for state in all_of(strict, epoch))
-        assert _trees(ext4.image(state).tree() for state in all_of(ext4, epoch)) <= possible
+    for moment in range(len(strict.moments)):
+        possible = _trees(strict.image(state).tree() for state in all_of(strict, moment))
+        assert _trees(ext4.image(state).tree() for state in all_of(ext4, moment)) <= possible
 
 
 @given(scripts(), rules_and_blocks, st.integers(1, 60), st.integers(0, 3))
@@ -306,8 +306,8 @@ def test_a_sample_has_what_is_telling() -> None:
     script.write("file", b"y" * PAGE * pages)
     states = States(script.trace(), budget=1000)
     assert not states.exhaustive
-    last = len(states.epochs) - 1
-    kept = {state.kept for state in states if state.epoch == last}
+    last = len(states.moments) - 1
+    kept = {state.kept for state in states if state.moment == last}
     for index in range(pages):
         alone = tuple(int(other == index) for other in range(pages))
         lost = tuple(int(other != index) for other in range(pages))

@@ -357,7 +357,7 @@ def test_a_life_that_survives_its_death_is_found() -> None:
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ({"engine": "gdb"}, "engine 'gdb'"),
+        ({"engine": "gdb"}, "no engine 'gdb'"),
         ({"budget": 0}, "budget 0"),
         ({"workers": 0}, "workers 0"),
     ],
@@ -374,3 +374,12 @@ def test_a_token_that_is_none_is_refused(token: str) -> None:
     with pytest.raises(InvalidValue, match="is no point") as caught:
         replay(samples.small(), token)
     assert "chunk.synced#3" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"), [("gdb", "no engine 'gdb'"), ("powerloss", "'a#1' names no disk")]
+)
+def test_a_token_is_not_replayed_by_an_engine_that_cannot(engine: str, words: str) -> None:
+    """Neither by one that there is not, nor as a disk if it is a point."""
+    with pytest.raises(InvalidValue, match=words):
+        replay(samples.small(), "a#1", engine=engine)  # type: ignore[arg-type]

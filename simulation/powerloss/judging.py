@@ -137,7 +137,7 @@ class _Tally:
 
 def _batches(source: Iterable[State]) -> Iterator[list[Work]]:
     work = (
-        Work(number, state.token, state.epoch, state.kept) for number, state in enumerate(source)
+        Work(number, state.token, state.moment, state.kept) for number, state in enumerate(source)
     )
     while batch := list(islice(work, _BATCH)):
         yield batch
