@@ -18,6 +18,7 @@ from bootledger.environment import close_all
 from bootledger.errors import SimulatedCrash
 from bootledger.simulation.crashing import KilledFiles, Where
 from bootledger.simulation.facts import Fact, Passed, decode_fact, encode_fact
+from bootledger.simulation.forks import fork
 from bootledger.simulation.places import copy_place
 from bootledger.simulation.scenario import Visit
 from bootledger.simulation.world import World
@@ -42,6 +43,11 @@ class Life(NamedTuple):
     died_at: str | None
     error: BaseException | None = None
     stopped_by: BaseException | None = None
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """The tokens of the points that it passed, in their order."""
+        return tuple(fact.token for fact in self.facts if isinstance(fact, Passed))
 
     @property
     def ended(self) -> bool:
@@ -103,8 +109,8 @@ def live_in_a_child(run: Visit, path: Path, life: int, seed: int, crash: Where |
     """Live in a forked process, which kills itself at the point; its error is a `LifeFailed`."""
     close_all()  # LMDB's environments do not survive a fork
     reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+    pid = fork()
+    if not pid:
         os.close(reading)
         _live_and_exit(run, path, life, seed, crash, writing)
     os.close(writing)
@@ -125,9 +131,10 @@ def live_in_a_child(run: Visit, path: Path, life: int, seed: int, crash: Where |
         return Life(facts, None, LifeFailed(failed))
     if code == _ENDED_WELL:
         return Life(facts, None)
-    if code != -signal.SIGKILL:
-        return Life(facts, None, LifeFailed(f"its process ended with {code}, killed by nobody"))
-    return Life(facts, next(f.token for f in reversed(facts) if isinstance(f, Passed)))
+    died_at = next((f.token for f in reversed(facts) if isinstance(f, Passed)), None)
+    if code != -signal.SIGKILL or died_at is None or crash is None:
+        return Life(facts, None, LifeFailed(f"its process ended with {code}, killed by others"))
+    return Life(facts, died_at)
 
 
 def _live_and_exit(

@@ -22,8 +22,6 @@ from typing import TypeAlias
 from blake3 import blake3
 
 from bootledger.environment import close_all
-from bootledger.errors import InvalidValue
-from bootledger.simulation.engines import ENGINES
 from bootledger.simulation.memory import expect_openings
 from bootledger.simulation.reports import Report
 from bootledger.simulation.schedules import Schedule, point_name
@@ -42,10 +40,6 @@ class Explorer:
     """Explores one scenario, and adds up what was found in `report`."""
 
     def __init__(self, plan: Plan, *, budget: int, workers: int, told: Told | None = None) -> None:
-        if plan.engine not in ENGINES:
-            raise InvalidValue(f"engine {plan.engine!r}: there are {', '.join(sorted(ENGINES))}")
-        if budget < 1 or workers < 1:
-            raise InvalidValue(f"budget {budget} and workers {workers} must be at least 1")
         self.report = Report(engine=plan.engine, seed=plan.seed)
         self._plan = plan
         self._budget = budget

@@ -5,32 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bootledger.errors import LogWindowLost, SnapshotLost
-from bootledger.replica.ports import Change, OpenApplier, Pause, Pin, Source, SourceIdentity, go_on
+from bootledger.replica.ports import Change, OpenApplier, Pause, Pin, Source, go_on
 from bootledger.simulation.bootstrap import Build
 from bootledger.simulation.faults import BadChunk, Faults, LogPruned, SnapshotGone
+from bootledger.simulation.ports import ForwardingSource
 from bootledger.simulation.world import World
 
 
-class FaultySource:
+class FaultySource(ForwardingSource):
     """Any `Source`, in a life of which some things go wrong that are planted in `faults`."""
 
     def __init__(self, source: Source, faults: Faults, world: World) -> None:
-        self._source = source
+        super().__init__(source)
         self._faults = faults
         self._world = world
         self._chunks = self._reads = self._asked = 0
 
-    def identity(self) -> SourceIdentity:
-        """Ask the source; see the port."""
-        return self._source.identity()
-
-    def last_lsn(self) -> int:
-        """Ask the source; see the port."""
-        return self._source.last_lsn()
-
     def pin(self, intent_id: str, generation: int, pause: Pause = go_on) -> Pin:
         """Ask the source. From then on, it has its log and this base backup."""
-        pin = self._source.pin(intent_id, generation, pause)
+        pin = super().pin(intent_id, generation, pause)
         self._faults.lost.discard(pin.token)
         self._faults.pruned = False
         return pin
@@ -38,12 +31,12 @@ class FaultySource:
     def read_manifest(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Ask the source, unless the base backup is lost."""
         self._check_kept(token)
-        return self._source.read_manifest(token, offset_bytes, length_bytes)
+        return super().read_manifest(token, offset_bytes, length_bytes)
 
     def read_chunk(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Ask the source, unless the base backup is lost, and spoil what it sends."""
         self._check_kept(token)
-        data = self._source.read_chunk(token, offset_bytes, length_bytes)
+        data = super().read_chunk(token, offset_bytes, length_bytes)
         self._chunks += 1
         fault = self._faults.meet(BadChunk, self._chunks, self._world)
         match fault.how if fault else "as it is":
@@ -66,15 +59,7 @@ class FaultySource:
             self._faults.pruned = True
         if self._faults.pruned:
             raise LogWindowLost(f"the changes after LSN {after_lsn} were pruned on purpose")
-        return self._source.changes(after_lsn, limit)
-
-    def release(self, token: str) -> None:
-        """Ask the source; see the port."""
-        self._source.release(token)
-
-    def close(self) -> None:
-        """Give the source back."""
-        self._source.close()
+        return super().changes(after_lsn, limit)
 
     def _check_kept(self, token: str) -> None:
         self._reads += 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from bootledger.errors import InvalidValue
-from bootledger.simulation import proving, shrinking
+from bootledger.simulation import proving
 from bootledger.simulation.bootstrap import BootstrapScenario, Build, bootstrap
 from bootledger.simulation.engines import ENGINES
 from bootledger.simulation.exploring import Explorer, Told
@@ -94,7 +94,9 @@ def explore_scenario(
     told: Told | None = None,
 ) -> Report:
     """Do as `explore`, for any code that works through the files of a world."""
-    plan = Plan(scenario, engine, seed)
+    if budget < 1 or workers < 1:
+        raise InvalidValue(f"budget {budget} and workers {workers} must be at least 1")
+    plan = _plan(scenario, engine, seed)
     explorer = LossExplorer if engine == "powerloss" else Explorer
     return explorer(plan, budget=budget, workers=workers, told=told).explore(crashes)
 
@@ -107,10 +109,17 @@ def replay(
     A token of a loss of power needs no `engine`. Raises `InvalidValue` if the token is none,
     `CannotTrace` where it needs what this machine does not have.
     """
-    if is_loss(token):
-        return LossExplorer(Plan(scenario, "powerloss", seed), workers=1).play(token)
-    schedule = parse_schedule(token)
-    return Explorer(Plan(scenario, engine, seed), budget=1, workers=1).play(schedule)
+    plan = _plan(scenario, "powerloss" if is_loss(token) else engine, seed)
+    if plan.engine == "powerloss":
+        return LossExplorer(plan, workers=1).play(token)
+    return Explorer(plan, budget=1, workers=1).play(parse_schedule(token))
+
+
+def _plan(scenario: Scenario, engine: str, seed: int) -> Plan:
+    if engine not in get_args(EngineName):
+        engines = ", ".join(get_args(EngineName))
+        raise InvalidValue(f"there is no engine {engine!r}", hint=f"there are {engines}")
+    return Plan(scenario, engine, seed)
 
 
 def points_of(scenario: Scenario, *, seed: int = 0) -> Schedule:
@@ -120,4 +129,4 @@ def points_of(scenario: Scenario, *, seed: int = 0) -> Schedule:
     """
     with fresh_run(scenario, ENGINES["inproc"], seed) as run:
         run.live(None)
-        return shrinking.points_of(run.lives[0])
+        return run.lives[0].points

@@ -52,8 +52,6 @@ class LossExplorer:
     def __init__(
         self, plan: Plan, *, budget: int = 1, workers: int, told: Told | None = None
     ) -> None:
-        if budget < 1 or workers < 1:
-            raise InvalidValue(f"budget {budget} and workers {workers} must be at least 1")
         self.report = Report(engine="powerloss", seed=plan.seed, exhaustive=True)
         self._plan = plan
         self._budget = budget
@@ -83,9 +81,10 @@ class LossExplorer:
     def play(self, token: str) -> Report:
         """Judge the one disk that `token` names. Raises `InvalidValue` if it names none."""
         first, _, second = token.partition(",")
+        rules, block_bytes = _model(first)
         with fresh_place() as place:
             trace, judge = self._record(place)
-            states = self._states(trace, *_model(first), self._budget)
+            states = self._states(trace, rules, block_bytes, self._budget)
             if second:
                 self._twice(trace, judge, self._budget, only=(first, second))
             else:
@@ -140,7 +139,7 @@ class LossExplorer:
             self._add(second.report, second.states, second.first)
 
     def _recover(self, judge: Judge, place: Path, acknowledged: Sequence[bytes]) -> None:
-        """Live on to the end on the disk in `place`. Raises `_Told` with the story if it cannot."""
+        """Live on to the end on the disk in `place`. Raises `_NotSurvived`, with the story."""
         run = Run(self._plan.scenario, live_in_process, self._plan.seed, place, judge.copy())
         facts = [_fact_of(data) for data in acknowledged]
         # Only the last of the lives left a disk to look at: the judge hears all of them at once.
@@ -153,7 +152,7 @@ class LossExplorer:
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
             lives = [*before, Life(facts[last_began:], LOST), *run.lives[len(before) + 1 :]]
-            raise _Told("\n".join((what, *tell(lives, what)))) from error
+            raise _NotSurvived("\n".join((what, *tell(lives, what)))) from error
 
     def _add(self, found: powerloss.Report, states: States, first: str = "") -> None:
         report = self.report
@@ -163,10 +162,10 @@ class LossExplorer:
         report.states += states.legal
         report.distinct_states += found.judged
         report.exhaustive &= found.exhaustive
-        for epoch in states.epochs:
-            report.boundaries[epoch.cause] = report.boundaries.get(epoch.cause, 0) + 1
+        for moment in states.moments:
+            report.boundaries[moment.cause] = report.boundaries.get(moment.cause, 0) + 1
         for violation in found.violations:
-            what, *story = violation.words.removeprefix("_Told: ").split("\n")
+            what, *story = violation.words.removeprefix(f"{_NotSurvived.__name__}: ").split("\n")
             token = f"{first},{violation.token}" if first else violation.token
             report.violations.append(Violation(token, what, tuple(story)))
         self._digest.update(repr((first, found.judged, found.legal, found.violations)).encode())
@@ -177,7 +176,7 @@ class LossExplorer:
 _fact_of = lru_cache(maxsize=4096)(decode_fact)  # each disk of a moment had the same promises
 
 
-class _Told(AssertionError):
+class _NotSurvived(AssertionError):
     """What was wrong in the first line, and the story of how it came to that in the others."""
 
 

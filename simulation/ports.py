@@ -1,7 +1,7 @@
 """The caller's source and applier, each call a step that the simulation sees and may end.
 
 Only calls that change something, or bring bytes, are points: a death before a question and one
-after it leave the same.
+after it leave the same. `ForwardingSource` changes nothing: it is what other sources begin with.
 """
 
 from __future__ import annotations
@@ -24,6 +24,45 @@ from bootledger.simulation.facts import Fetched
 from bootledger.simulation.world import Closable, World
 
 T = TypeVar("T")
+
+
+class ForwardingSource:
+    """Any `Source` as it is: to inherit from, and to override what is to be different."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def identity(self) -> SourceIdentity:
+        """Ask the source; see the port."""
+        return self._source.identity()
+
+    def last_lsn(self) -> int:
+        """Ask the source; see the port."""
+        return self._source.last_lsn()
+
+    def pin(self, intent_id: str, generation: int, pause: Pause = go_on) -> Pin:
+        """Ask the source; see the port."""
+        return self._source.pin(intent_id, generation, pause)
+
+    def read_manifest(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Ask the source; see the port."""
+        return self._source.read_manifest(token, offset_bytes, length_bytes)
+
+    def read_chunk(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Ask the source; see the port."""
+        return self._source.read_chunk(token, offset_bytes, length_bytes)
+
+    def changes(self, after_lsn: int, limit: int) -> Sequence[Change]:
+        """Ask the source; see the port."""
+        return self._source.changes(after_lsn, limit)
+
+    def release(self, token: str) -> None:
+        """Ask the source; see the port."""
+        self._source.release(token)
+
+    def close(self) -> None:
+        """Give the source back."""
+        self._source.close()
 
 
 class _Once:

@@ -7,14 +7,14 @@ and after every death, on its own: its writes do not die with the replica's proc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 from bootledger.files import Files
 from bootledger.primary.source import LocalSource
 from bootledger.replica.database import Database
-from bootledger.replica.ports import Change, OpenApplier, Pause, Pin, Source, SourceIdentity, go_on
+from bootledger.replica.ports import OpenApplier, Pause, Pin, Source, go_on
 from bootledger.simulation.bootstrap import bootstrap
+from bootledger.simulation.ports import ForwardingSource
 from bootledger.simulation.scenario import Broken, Scenario
 from bootledger.simulation.world import World
 
@@ -25,49 +25,25 @@ _KEYS = 13  # so few that some are written more than once after the base backup
 _FIRST_WRITES, _MORE_WRITES = 60, 4
 
 
-class BusySource:
+class BusySource(ForwardingSource):
     """A local primary that is written to while it is copied, before it gives each chunk."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
-        self._source = LocalSource.open(
-            world.path / "primary", world.files, chunk_bytes=CHUNK_BYTES
+        super().__init__(
+            LocalSource.open(world.path / "primary", world.files, chunk_bytes=CHUNK_BYTES)
         )
-
-    def identity(self) -> SourceIdentity:
-        """Ask the primary."""
-        return self._source.identity()
-
-    def last_lsn(self) -> int:
-        """Ask the primary."""
-        return self._source.last_lsn()
+        self._world = world
 
     def pin(self, intent_id: str, generation: int, pause: Pause = go_on) -> Pin:
         """Ask the primary, and have it written to: the snapshot is behind at once."""
-        pin = self._source.pin(intent_id, generation, pause)
+        pin = super().pin(intent_id, generation, pause)
         write(self._world, _MORE_WRITES)
         return pin
-
-    def read_manifest(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
-        """Ask the primary."""
-        return self._source.read_manifest(token, offset_bytes, length_bytes)
 
     def read_chunk(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Have the primary written to, and ask it."""
         write(self._world, 1)
-        return self._source.read_chunk(token, offset_bytes, length_bytes)
-
-    def changes(self, after_lsn: int, limit: int) -> Sequence[Change]:
-        """Ask the primary."""
-        return self._source.changes(after_lsn, limit)
-
-    def release(self, token: str) -> None:
-        """Ask the primary."""
-        self._source.release(token)
-
-    def close(self) -> None:
-        """Give the primary back."""
-        self._source.close()
+        return super().read_chunk(token, offset_bytes, length_bytes)
 
 
 def local() -> Scenario:

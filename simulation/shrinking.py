@@ -7,7 +7,6 @@ from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from bootledger.simulation.engines import Life
-from bootledger.simulation.facts import Passed
 from bootledger.simulation.reports import Violation
 from bootledger.simulation.schedules import Schedule
 
@@ -29,11 +28,6 @@ class Failure(NamedTuple):
 
 Try: TypeAlias = Callable[[Schedule], Failure | None]
 """Plays a schedule; None if it ended well."""
-
-
-def points_of(life: Life) -> tuple[str, ...]:
-    """Return the tokens of the points that a life passed."""
-    return tuple(fact.token for fact in life.facts if isinstance(fact, Passed))
 
 
 def shrink(failure: Failure, play: Try) -> Failure:
@@ -61,5 +55,5 @@ def _simpler(failure: Failure) -> Iterator[Schedule]:
     for number in range(len(schedule)):
         yield (*schedule[:number], *schedule[number + 1 :])
     for number, life in enumerate(failure.lives[: len(schedule)]):
-        for earlier in points_of(life)[:-1]:
+        for earlier in life.points[:-1]:
             yield (*schedule[:number], earlier, *schedule[number + 1 :])

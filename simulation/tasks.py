@@ -22,7 +22,7 @@ from bootledger.simulation.reports import Violation, violation
 from bootledger.simulation.runs import Run, fresh_run
 from bootledger.simulation.scenario import Scenario
 from bootledger.simulation.schedules import Schedule, point_name
-from bootledger.simulation.shrinking import Failure, points_of, shrink
+from bootledger.simulation.shrinking import Failure, shrink
 from bootledger.simulation.stories import tell
 
 MAX_VIOLATIONS = 20
@@ -85,7 +85,7 @@ class _Tally:
         self._runs += 1
         self._lives += len(new)
         self._boundaries.update(point_name(token) for token in run.deaths[lived:])
-        self.follow = points_of(run.lives[-1]) if run.lives else ()
+        self.follow = run.lives[-1].points if run.lives else ()
         for life in new:
             self._trace.update(_spoken(life, run.place))
         return failure

@@ -17,13 +17,7 @@ from ledgers import Told, compact_before, intent, interleaved
 
 from bootledger.files import Files
 from bootledger.projections.heads import encode_head
-from bootledger.simulation.powerloss import (
-    Acknowledge,
-    CannotTrace,
-    Report,
-    Trace,
-    record,
-)
+from bootledger.simulation.powerloss import Acknowledge, CannotTrace, Report, Trace, record
 from bootledger.statemachine.events import Event
 from bootledger.statemachine.fold import EMPTY, advance
 from bootledger.statemachine.progress import Progress

@@ -26,8 +26,8 @@ def test_the_whole_trace_leaves_the_real_tree() -> None:
         trace = recorded(Ledger(one_by_one(14)).run, place)
         real = read_place(place).tree()
     states = States(trace)
-    end = states.epochs[-1]
-    everything = [state for state in states if state.epoch == len(states.epochs) - 1][-1]
+    end = states.moments[-1]
+    everything = [state for state in states if state.moment == len(states.moments) - 1][-1]
     assert everything.kept == tuple(len(chain) for chain in end.chains)
     assert states.image(everything).tree() == real
 

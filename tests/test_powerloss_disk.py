@@ -2,97 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TypeAlias
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripts import Script, Tree, all_of
 
 from bootledger.errors import InvalidValue
-from bootledger.simulation.powerloss import Rules, State, States, Trace
+from bootledger.simulation.powerloss import Rules, States
 from bootledger.simulation.powerloss.image import Image
 from bootledger.simulation.powerloss.namespace import Namespace
 from bootledger.simulation.powerloss.operations import (
     ROOT,
-    Acknowledge,
-    Kind,
-    Operation,
-    Sync,
-    SyncAll,
     Write,
 )
 
 STRICT, EXT4 = Rules.STRICT, Rules.EXT4
-Tree: TypeAlias = dict[str, bytes | str | None]
 PAGE = 4096
-
-
-class Script:
-    """Writes a trace by hand, by paths."""
-
-    def __repr__(self) -> str:
-        return "\n".join(f"{each!s:.150}" for each in self.operations)
-
-    def __init__(self) -> None:
-        self._namespace = Namespace(Image())
-        self.operations: list[Operation] = []
-
-    def make(self, path: str) -> None:
-        self._did(self._namespace.make(path, Kind.FILE))
-
-    def make_directory(self, path: str) -> None:
-        self._did(self._namespace.make(path, Kind.DIRECTORY))
-
-    def write(self, path: str, data: bytes, offset: int = 0, *, synced: bool = False) -> None:
-        inode = self._namespace.existing(path)
-        self._namespace.written(inode, offset + len(data))
-        self._did(Write(path, inode, offset, data, synced))
-
-    def resize(self, path: str, size: int) -> None:
-        self._did(self._namespace.resize(path, self._namespace.existing(path), size))
-
-    def rename(self, path: str, to: str) -> None:
-        self._did(self._namespace.rename(path, to))
-
-    def link(self, path: str, to: str) -> None:
-        self._did(self._namespace.link(path, to))
-
-    def remove(self, path: str) -> None:
-        self._did(self._namespace.remove(path))
-
-    def sync(self, path: str) -> None:
-        self._did(Sync(path, self._namespace.existing(path)))
-
-    def sync_all(self) -> None:
-        self._did(SyncAll())
-
-    def acknowledge(self, data: bytes) -> None:
-        self._did(Acknowledge(data))
-
-    def _did(self, operation: Operation | None) -> None:
-        if operation is not None:
-            self.operations.append(operation)
-
-    def trace(self) -> Trace:
-        return Trace(Path("/nowhere"), Image(), tuple(self.operations))
-
-    def states(self, rules: Rules = STRICT, block_bytes: int = PAGE) -> States:
-        return States(self.trace(), rules, block_bytes)
-
-    def left_at_the_end(self, rules: Rules = STRICT, block_bytes: int = PAGE) -> list[Tree]:
-        """What may be left when everything was done; one tree may be told more than once."""
-        states = self.states(rules, block_bytes)
-        return [states.image(state).tree() for state in _all_of(states, len(states.epochs) - 1)]
-
-
-def _all_of(states: States, epoch: int) -> Iterator[State]:
-    """Every choice of one moment, also where it leaves what an earlier moment may leave too."""
-    lengths = [len(chain) for chain in states.epochs[epoch].chains]
-    for kept in itertools.product(*(range(length + 1) for length in lengths)):
-        yield states.state(epoch, kept)
 
 
 def _old_file() -> Script:
@@ -254,7 +181,7 @@ def test_what_was_acknowledged_before_the_moment_counts() -> None:
     script.write("file", b"2")
     script.sync("file")
     script.acknowledge(b"two")
-    promises = [list(epoch.acknowledged) for epoch in script.states().epochs]
+    promises = [list(moment.acknowledged) for moment in script.states().moments]
     assert promises == [[], [], [b"there"], [b"there", b"two"]]
     assert {tuple(state.acknowledged) for state in script.states()} == set(map(tuple, promises))
 
@@ -311,8 +238,8 @@ def test_if_everything_arrives_it_is_as_if_nothing_had_happened(
     """The disk on which every atom arrived is the disk that the process saw."""
     script, tree = made
     states = script.states(*how)
-    last = len(states.epochs) - 1
-    everything = tuple(len(chain) for chain in states.epochs[last].chains)
+    last = len(states.moments) - 1
+    everything = tuple(len(chain) for chain in states.moments[last].chains)
     assert states.image(states.state(last, everything)).tree() == tree
 
 
@@ -334,9 +261,9 @@ def test_a_journal_only_adds_promises(made: tuple[Script, Tree]) -> None:
     strict, ext4 = script.states(STRICT), script.states(EXT4)
     if strict.legal > 1000:
         return
-    for epoch in range(len(strict.epochs)):
-        possible = _trees(strict.image(state).tree() for state in _all_of(strict, epoch))
-        assert _trees(ext4.image(state).tree() for state in _all_of(ext4, epoch)) <= possible
+    for moment in range(len(strict.moments)):
+        possible = _trees(strict.image(state).tree() for state in all_of(strict, moment))
+        assert _trees(ext4.image(state).tree() for state in all_of(ext4, moment)) <= possible
 
 
 @given(scripts(), rules_and_blocks, st.integers(1, 60), st.integers(0, 3))
@@ -379,8 +306,8 @@ def test_a_sample_has_what_is_telling() -> None:
     script.write("file", b"y" * PAGE * pages)
     states = States(script.trace(), budget=1000)
     assert not states.exhaustive
-    last = len(states.epochs) - 1
-    kept = {state.kept for state in states if state.epoch == last}
+    last = len(states.moments) - 1
+    kept = {state.kept for state in states if state.moment == last}
     for index in range(pages):
         alone = tuple(int(other == index) for other in range(pages))
         lost = tuple(int(other != index) for other in range(pages))

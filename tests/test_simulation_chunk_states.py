@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import pytest
+from scripts import Script
 from tallies import Tally
 
-from bootledger.simulation.powerloss import Rules, States, Trace
-from bootledger.simulation.powerloss.image import Image
-from bootledger.simulation.powerloss.namespace import Namespace
-from bootledger.simulation.powerloss.operations import (
-    ROOT,
-    Acknowledge,
-    Kind,
-    Operation,
-    Sync,
-    Write,
-)
+from bootledger.simulation.powerloss import Rules, States
 from bootledger.simulation.powerloss.states import DEFAULT_BUDGET
 
 CHUNKS = 4
@@ -30,42 +20,20 @@ SECTOR_BYTES = 512
 Protocol = Callable[["Writer", int], None]
 
 
-class Writer:
-    """Writes chunks and their events, and what it did."""
+class Writer(Script):
+    """Writes chunks and their events."""
 
     def __init__(self, chunk: bytes = CHUNK) -> None:
+        super().__init__()
         self.chunk = chunk
-        self._names = Namespace(Image())
-        self.operations: list[Operation] = []
-
-    def make(self, path: str) -> None:
-        self._did(self._names.make(path, Kind.FILE))
-
-    def write(self, path: str, data: bytes) -> None:
-        inode = self._names.existing(path)
-        self._names.written(inode, len(data))
-        self._did(Write(path, inode, 0, data))
-
-    def sync(self, path: str) -> None:
-        self._did(Sync(path, self._names.existing(path)))
-
-    def sync_names(self) -> None:
-        self._did(Sync(".", ROOT))
-
-    def rename(self, path: str, to: str) -> None:
-        self._did(self._names.rename(path, to))
 
     def event(self, number: int) -> None:
         """Record that the chunk is staged, durably, and promise it."""
         self.make(f"event-{number}")
         self.write(f"event-{number}", b"staged")
         self.sync(f"event-{number}")
-        self.sync_names()
-        self._did(Acknowledge(b"%d" % number))
-
-    def _did(self, operation: Operation | None) -> None:
-        if operation is not None:
-            self.operations.append(operation)
+        self.sync("")
+        self.acknowledge(b"%d" % number)
 
 
 def _stage(writer: Writer, number: int, *, fsync: bool = True, dirsync: bool = True) -> None:
@@ -75,7 +43,7 @@ def _stage(writer: Writer, number: int, *, fsync: bool = True, dirsync: bool = T
         writer.sync(f"new-{number}")
     writer.rename(f"new-{number}", f"chunk-{number}")
     if dirsync:
-        writer.sync_names()
+        writer.sync("")
 
 
 def sound(writer: Writer, number: int) -> None:
@@ -112,7 +80,7 @@ def rename_then_fsync_too_late(writer: Writer, number: int) -> None:
 def in_place_without_fsync(writer: Writer, number: int) -> None:
     """Written where it is to be, and not synced."""
     writer.make(f"chunk-{number}")
-    writer.write(f"chunk-{number}", CHUNK)
+    writer.write(f"chunk-{number}", writer.chunk)
     writer.event(number)
 
 
@@ -124,7 +92,7 @@ def sound_two_at_once(writer: Writer, number: int) -> None:
     for each in (number + 1, number):
         writer.sync(f"new-{each}")
         writer.rename(f"new-{each}", f"chunk-{each}")
-        writer.sync_names()
+        writer.sync("")
         writer.event(each)
 
 
@@ -140,8 +108,7 @@ def _states(
     writer = Writer(chunk)
     for number in numbers:
         protocol(writer, number)
-    trace = Trace(Path("/nowhere"), Image(), tuple(writer.operations))
-    return States(trace, rules, block_bytes, budget=budget)
+    return States(writer.trace(), rules, block_bytes, budget=budget)
 
 
 def _lies(states: States, chunks: int = CHUNKS, chunk: bytes = CHUNK) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from bootledger.files import Files
 from bootledger.replica.ports import Change, OpenApplier, Source
 from bootledger.simulation import (
     Broken,
+    Build,
     CrashBug,
     Report,
     Scenario,
@@ -26,8 +26,6 @@ from bootledger.simulation import (
     samples,
 )
 from bootledger.simulation.samples import FileApplier, FileDatabase, sample_source
-
-Build = Callable[[World], tuple[Source, OpenApplier]]
 
 
 def _with(applier: Callable[[Files, Path], FileApplier]) -> Build:
@@ -203,7 +201,7 @@ def test_a_planted_swap_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_token_tells_the_story_again() -> None:
     """`replay` finds just the violation that `explore` did, in both engines."""
     scenario = _little(_event_then_data)
-    (found,) = {explore_scenario(scenario).smallest}
+    found = explore_scenario(scenario).smallest
     assert found is not None
     assert found.token == "event-0.written#1"
     for engine in ("inproc", "sigkill"):
@@ -220,8 +218,8 @@ def test_a_token_tells_the_story_again() -> None:
 def test_a_story_says_what_was_recorded_and_fetched() -> None:
     """The story of a bootstrap has the events, the bytes and the death, in the order of events."""
     scenario = bootstrap(_with(InPlace), samples.check)
-    (found,) = replay(scenario, "database.torn#1").violations
-    told = "\n".join(found.story)
+    (violation,) = replay(scenario, "database.torn#1").violations
+    told = "\n".join(violation.story)
     for words in (
         "life 1\n",
         "records event 1: begin node_id=simulated",
@@ -231,8 +229,8 @@ def test_a_story_says_what_was_recorded_and_fetched() -> None:
         "RAISES an error",
         "WRONG: ",
     ):
-        before, _, told = told.partition(words)
-        assert told or words == "WRONG: ", f"{words!r} is missing after {before}"
+        before, found, told = told.partition(words)
+        assert found, f"{words!r} is missing in {before}"
 
 
 def test_what_goes_wrong_without_a_crash_needs_no_crash() -> None:
@@ -359,7 +357,7 @@ def test_a_life_that_survives_its_death_is_found() -> None:
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ({"engine": "gdb"}, "engine 'gdb'"),
+        ({"engine": "gdb"}, "no engine 'gdb'"),
         ({"budget": 0}, "budget 0"),
         ({"workers": 0}, "workers 0"),
     ],
@@ -374,5 +372,14 @@ def test_bad_arguments_are_refused(bad: dict[str, object], words: str) -> None:
 def test_a_token_that_is_none_is_refused(token: str) -> None:
     """The part that is no point is named, with a hint of how one looks."""
     with pytest.raises(InvalidValue, match="is no point") as caught:
-        replay(replace(samples.small()), token)
+        replay(samples.small(), token)
     assert "chunk.synced#3" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"), [("gdb", "no engine 'gdb'"), ("powerloss", "'a#1' names no disk")]
+)
+def test_a_token_is_not_replayed_by_an_engine_that_cannot(engine: str, words: str) -> None:
+    """Neither by one that there is not, nor as a disk if it is a point."""
+    with pytest.raises(InvalidValue, match=words):
+        replay(samples.small(), "a#1", engine=engine)  # type: ignore[arg-type]

@@ -317,7 +317,7 @@ def test_an_operator_stops_a_life(verb: str, stops: type[BaseException]) -> None
         assert not run.live(None)
 
 
-def test_a_life_that_does_not_heed_a_hold_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_life_that_does_not_heed_a_hold_is_found() -> None:
     """Held between two lives, and the second one goes on as if it were not."""
     faults = Faults()
     with _small(faults) as run:

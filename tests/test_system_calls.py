@@ -25,10 +25,10 @@ import pytest
 
 from bootledger.errors import BootledgerError
 from bootledger.replica.target import LEDGER_NAME
+from bootledger.simulation.forks import fork
 from bootledger.simulation.places import copy_place, fresh_place
 from bootledger.simulation.powerloss.bootstrap import Bootstrap
 from bootledger.simulation.powerloss.calls import calls
-from bootledger.simulation.powerloss.forks import fork
 from bootledger.statemachine.events import Complete, Promote, SnapshotChunk
 from bootledger.store.lmdb import LmdbEventStore
 

@@ -1,10 +1,4 @@
-"""Crashes in process: a world that is poisoned at a point, and every way to die in a scenario.
-
-A scenario is a function `run(files, place)`: one life of one process that works in the directory
-`place` through `files`. It dies at a named point by `SimulatedCrash`. From then on every point, and
-so every durable step, raises it again, and no lock can be taken: what Python still runs of the dead
-(`finally`, `__exit__`) writes nothing. Then the operating system's part is done (locks are let go,
-LMDB environments closed), and `run` lives again in the same place, with a fresh `CrashingFiles`.
+"""The crash kit for tests of one part: a life that is given its files and its place, no bootstrap.
 
     def run(files: CrashingFiles, place: Path) -> None:
         with Target.open(place / "target", files, ...) as target:
@@ -15,22 +9,39 @@ LMDB environments closed), and `run` lives again in the same place, with a fresh
     every_pair(scenario, at_least=10)
     play(scenario, ["current.written#1", "current.renamed#1"])  # one schedule, by its tokens
 
-A failure names its schedule of crashes in a note; `play` repeats it. Open everything inside of
-`run`: what was opened outside of it is closed by the first death, too.
+Lives and deaths are those of `bootledger.simulation`. What is wrong is raised as it is, with its
+schedule of crashes in a note; `play` repeats it. Open everything inside of `run`: what was opened
+outside of it is closed by the first death, too.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from bootledger import simulation
 from bootledger.errors import SimulatedCrash
 from bootledger.files import Files
 from bootledger.simulation.crashing import CrashingFiles, Where
-from bootledger.simulation.places import copy_place, fresh_place
+from bootledger.simulation.engines import live_in_process
+from bootledger.simulation.places import fresh_place
+from bootledger.simulation.runs import Run, fresh_run
+
+__all__ = [
+    "CrashingFiles",
+    "DiesAt",
+    "Look",
+    "Scenario",
+    "every_pair",
+    "every_single",
+    "fresh_place",
+    "play",
+    "record",
+]
 
 
 class DiesAt(Files):
@@ -62,37 +73,34 @@ class Scenario:
     after_crash: Look = _nothing
     check: Look = _nothing
 
+    def begun(self) -> AbstractContextManager[Run]:
+        """Prepare a place for the length of the block, and give the run without a life yet."""
+        return fresh_run(
+            simulation.Scenario(
+                lambda world: self.run(world.files, world.path),
+                prepare=lambda world: self.prepare(world.path),
+                between=lambda world: self.after_crash(world.path),
+                check=lambda world: self.check(world.path),
+            ),
+            live_in_process,
+            seed=0,
+        )
 
-def record(scenario: Scenario) -> list[str]:
+
+def record(scenario: Scenario) -> Sequence[str]:
     """Live once, without a crash, and return the tokens of the points that were passed."""
-    files = CrashingFiles()
-    with fresh_place() as place:
-        scenario.prepare(place)
-        _live(scenario, files, place)
-        scenario.check(place)
-    return files.passed
+    with scenario.begun() as run:
+        run.live(None)
+        return run.lives[0].points
 
 
-def play(scenario: Scenario, schedule: Sequence[Where]) -> list[str]:
+def play(scenario: Scenario, schedule: Sequence[Where]) -> Sequence[str]:
     """Live and die by `schedule`, one crash a life, and return where each life ended.
 
     The life after the last crash must end; one that never comes to its crash is the last.
     """
-    deaths: list[str] = []
-    try:
-        with fresh_place() as place:
-            scenario.prepare(place)
-            for crash in (*schedule, None):
-                files = CrashingFiles(crash)
-                if not _live(scenario, files, place):
-                    break
-                deaths.append(str(files.died_at))
-                scenario.after_crash(place)
-            scenario.check(place)
-    except BaseException as error:
-        error.add_note(f"crashes: {deaths}, of the schedule {list(schedule)}")
-        raise
-    return deaths
+    with scenario.begun() as run:
+        return _played(run, schedule)
 
 
 def every_single(scenario: Scenario, *, at_least: int) -> set[str]:
@@ -113,28 +121,20 @@ def every_pair(
     unless the scenario keeps something outside of its place (`copies=False`).
     """
 
-    def relived(first: int) -> Iterator[list[str]]:
+    def relived(first: int) -> Iterator[Sequence[str]]:
         for second in itertools.count(1):
             yield (deaths := play(scenario, [first, second]))
             if len(deaths) < 2:
                 return
 
-    def copied(first: int) -> Iterator[list[str]]:
-        with fresh_place() as ruin:
-            scenario.prepare(ruin)
-            files = CrashingFiles(first)
-            if not _live(scenario, files, ruin):
-                return
-            scenario.after_crash(ruin)
-            again = replace(scenario, prepare=lambda place: copy_place(ruin, place))
-            for second in itertools.count(1):
-                try:
-                    deaths = play(again, [second])
-                except BaseException as error:
-                    error.add_note(f"all after a first crash at {files.died_at}")
-                    raise
-                yield [str(files.died_at), *deaths]
-                if not deaths:
+    def copied(first: int) -> Iterator[Sequence[str]]:
+        with scenario.begun() as ruin:
+            with _noted(ruin, [first]):
+                died = ruin.live(first)
+            for second in itertools.count(1) if died else ():
+                with ruin.copied() as run:
+                    yield (deaths := _played(run, [second]))
+                if len(deaths) < 2:
                     return
 
     number, parts = part
@@ -142,20 +142,23 @@ def every_pair(
     return _explore(itertools.count(1 + number, parts), pairs, at_least)
 
 
-def _live(scenario: Scenario, files: CrashingFiles, place: Path) -> bool:
-    """Run one life; return whether it died."""
+def _played(run: Run, schedule: Sequence[Where]) -> Sequence[str]:
+    with _noted(run, [*run.deaths, *schedule]):
+        run.play(schedule)
+    return run.deaths
+
+
+@contextmanager
+def _noted(run: Run, schedule: Sequence[Where]) -> Iterator[None]:
     try:
-        scenario.run(files, place)
-    except SimulatedCrash:
-        return True
-    finally:
-        files.bury()
-    assert files.died_at is None, f"went on living after it died at {files.died_at}"
-    return False
+        yield
+    except BaseException as error:
+        error.add_note(f"crashes: {list(run.deaths)}, of the schedule {list(schedule)}")
+        raise
 
 
 def _explore(
-    first: Iterable[int], play_all: Callable[[int], Iterable[list[str]]], at_least: int
+    first: Iterable[int], play_all: Callable[[int], Iterable[Sequence[str]]], at_least: int
 ) -> set[str]:
     """Play all schedules that begin with each of `first`, until a life ends before its crash."""
     boundaries: set[str] = set()

@@ -14,7 +14,7 @@
     assert not report.violated, report.violations[0]
 
 `States` are the disks that may be left; each has a token, and `judge(..., only=[token])` does it
-again. Linux only. The pure parts (`disk`, `epochs`, `states`) need no privilege and no strace.
+again. Linux only. The pure parts (`disk`, `moments`, `states`) need no privilege and no strace.
 
 What it assumes: a local file system that honours fsync; blocks (4096 bytes, or 512) that are
 written whole or not at all; a rename that is one step. What it does not see: writable shared

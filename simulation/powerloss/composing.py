@@ -1,4 +1,4 @@
-"""Puts the disks of one epoch together: what it has in common is worked out once. Pure."""
+"""Puts the disks of one moment together: what it has in common is worked out once. Pure."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from typing import TypeAlias
 
 from blake3 import blake3
 
-from bootledger.simulation.powerloss.epochs import Epoch
 from bootledger.simulation.powerloss.image import Content, Image, Names, entries
+from bootledger.simulation.powerloss.moments import Moment
 from bootledger.simulation.powerloss.pending import Data, Naming, renamed, rewritten
 
 _MOST_CACHED = 4096
 
 Kept: TypeAlias = tuple[int, ...]
-"""How much of each chain of an epoch reached the disk."""
+"""How much of each chain of a moment reached the disk."""
 
 
 class Composer:
-    """Puts the disks of one epoch together, and keeps the parts for the next one."""
+    """Puts the disks of one moment together, and keeps the parts for the next one."""
 
-    def __init__(self, epoch: Epoch) -> None:
-        self._durable = epoch.durable
+    def __init__(self, moment: Moment) -> None:
+        self._durable = moment.durable
         self._naming: list[tuple[int, tuple[Naming, ...]]] = []
         self._data: dict[int, list[tuple[int, tuple[Data, ...]]]] = {}
-        for index, chain in enumerate(epoch.chains):
+        for index, chain in enumerate(moment.chains):
             if isinstance(chain[0], Naming):
                 self._naming.append((index, chain))
             else:
                 self._data.setdefault(chain[0].inode, []).append((index, chain))
         self._identities = {
-            inode: content.identity() for inode, content in epoch.durable.contents.items()
+            inode: content.identity() for inode, content in moment.durable.contents.items()
         }
         self._layouts: dict[Kept, tuple[dict[int, Names], list[tuple[bytes, int]]]] = {}
         self._contents: dict[tuple[int, Kept], tuple[Content, bytes]] = {}

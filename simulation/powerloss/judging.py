@@ -42,13 +42,13 @@ class Report:
     exhaustive: bool
     violated: int
     violations: tuple[Violation, ...]
-    seconds: float
+    duration_s: float
     workers: int
 
     @property
     def states_per_s(self) -> float:
         """How many states were recovered and judged in a second."""
-        return self.judged / max(self.seconds, 1e-9)
+        return self.judged / max(self.duration_s, 1e-9)
 
 
 def judge(
@@ -74,7 +74,7 @@ def judge(
     states.trace.place.mkdir(parents=True, exist_ok=True)
     workers = workers if can_mount() else 1
     source = states if only is None else map(states.replay, only)
-    began = time.perf_counter()
+    began_s = time.perf_counter()
     tally = _Tally(stop_after)
     with Pool(states, recover, workers, hang_s, private=can_mount()) as pool:
         again: deque[list[Work]] = deque()
@@ -96,7 +96,7 @@ def judge(
                 tally.count(done, verdict.words)
                 if rest:
                     again.append(rest)
-    return tally.report(states, time.perf_counter() - began, workers, whole=only is None)
+    return tally.report(states, time.perf_counter() - began_s, workers, whole=only is None)
 
 
 class _Tally:
@@ -110,7 +110,7 @@ class _Tally:
     def enough(self) -> bool:
         return self._stop_after is not None and self.violated >= self._stop_after
 
-    def report(self, states: States, seconds: float, workers: int, *, whole: bool) -> Report:
+    def report(self, states: States, duration_s: float, workers: int, *, whole: bool) -> Report:
         violations = sorted(self.violations)[: self._stop_after or MOST_VIOLATIONS]
         judged, violated = self.judged, self.violated
         if self.enough:  # what was judged beyond is a matter of who was faster
@@ -121,7 +121,7 @@ class _Tally:
             whole and not self.enough and states.exhaustive,
             violated,
             tuple(violations),
-            seconds,
+            duration_s,
             workers,
         )
 
@@ -137,7 +137,7 @@ class _Tally:
 
 def _batches(source: Iterable[State]) -> Iterator[list[Work]]:
     work = (
-        Work(number, state.token, state.epoch, state.kept) for number, state in enumerate(source)
+        Work(number, state.token, state.moment, state.kept) for number, state in enumerate(source)
     )
     while batch := list(islice(work, _BATCH)):
         yield batch

@@ -7,7 +7,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from bootledger.simulation.powerloss.forks import fork
+from bootledger.simulation.forks import fork
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000

@@ -17,8 +17,8 @@ from typing import TypeAlias
 from bootledger.errors import InvalidValue
 from bootledger.simulation.powerloss.composing import Composer, Kept
 from bootledger.simulation.powerloss.disk import Rules
-from bootledger.simulation.powerloss.epochs import Epoch, epochs
 from bootledger.simulation.powerloss.image import PAGE_BYTES, Image
+from bootledger.simulation.powerloss.moments import Moment, moments
 from bootledger.simulation.powerloss.pending import Chain
 from bootledger.simulation.powerloss.trace import Trace
 
@@ -38,13 +38,13 @@ _TOKEN = re.compile(r"\w+/\d+/(sync#\d+|end):keep=([0-9a-f]+)")
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One disk that may be left: what of each chain of which epoch reached it.
+    """One disk that may be left: what of each chain of which moment reached it.
 
     `acknowledged` is all that had been promised by then: recovery must keep every word of it.
     """
 
     token: str
-    epoch: int
+    moment: int
     kept: Kept
     acknowledged: Sequence[bytes]
 
@@ -80,9 +80,9 @@ class States:
         self.rules = rules
         self.block_bytes = block_bytes
         self.seed = seed
-        self.epochs = tuple(epochs(trace, rules, block_bytes))
-        known = () if sound is None else sound.epochs
-        self._legal = [0 if _among(known, epoch) else _legal(epoch) for epoch in self.epochs]
+        self.moments = tuple(moments(trace, rules, block_bytes))
+        known = () if sound is None else sound.moments
+        self._legal = [0 if _among(known, moment) else _legal(moment) for moment in self.moments]
         self._shares = _shares(self._legal, budget, seed)
         self._known = frozenset() if sound is None else sound.keys()
         self._prefix = f"{rules.value}/{block_bytes}/"
@@ -112,15 +112,15 @@ class States:
 
     def _keyed(self) -> Iterator[tuple[State, Key]]:
         seen: set[Key] = set()
-        for number, epoch in enumerate(self.epochs):
+        for number, moment in enumerate(self.moments):
             if not self._shares[number]:
                 continue
-            composer = Composer(epoch)
+            composer = Composer(moment)
             exhaustive = self._shares[number] == self._legal[number]
             left = self._shares[number]
             patience = _PATIENCE
-            for kept in _all(epoch.chains) if exhaustive else self._sample(epoch, left):
-                key = (composer.digest(kept), len(epoch.acknowledged))
+            for kept in _all(moment.chains) if exhaustive else self._sample(moment, left):
+                key = (composer.digest(kept), len(moment.acknowledged))
                 if key not in seen and key not in self._known:
                     seen.add(key)
                     yield self.state(number, kept), key
@@ -131,17 +131,17 @@ class States:
                 if not left or not patience:
                     break
 
-    def state(self, epoch: int, kept: Kept) -> State:
+    def state(self, number: int, kept: Kept) -> State:
         """Return the state of a moment that has `kept`, whether it is one of those drawn or not."""
-        moment = self.epochs[epoch]
+        moment = self.moments[number]
         choice = _packed(kept, moment.chains)
         token = f"{self._prefix}{moment.label}:keep={choice:x}"
-        return State(token, epoch, kept, moment.acknowledged)
+        return State(token, number, kept, moment.acknowledged)
 
     def image(self, state: State) -> Image:
         """Return the disk of a state. Fast for states of one moment in a row."""
-        if self._composer is None or self._composer[0] != state.epoch:
-            self._composer = (state.epoch, Composer(self.epochs[state.epoch]))
+        if self._composer is None or self._composer[0] != state.moment:
+            self._composer = (state.moment, Composer(self.moments[state.moment]))
         return self._composer[1].image(state.kept)
 
     def replay(self, token: str) -> State:
@@ -152,20 +152,20 @@ class States:
         found = _TOKEN.fullmatch(token)
         if found is not None and token.startswith(self._prefix):
             choice = int(found[2], 16)
-            for number, epoch in enumerate(self.epochs):
-                if epoch.label == found[1] and choice < self._legal[number]:
-                    return self.state(number, _unpacked(choice, epoch.chains))
+            for number, moment in enumerate(self.moments):
+                if moment.label == found[1] and choice < self._legal[number]:
+                    return self.state(number, _unpacked(choice, moment.chains))
         raise InvalidValue(
             f"{token!r} is no state of this trace under {self._prefix}",
             hint="replay it with the rules and the recording that it was found with",
         )
 
-    def _sample(self, epoch: Epoch, share: int) -> Iterator[Kept]:
+    def _sample(self, moment: Moment, share: int) -> Iterator[Kept]:
         """Yield choices without end, of which about `share` are wanted."""
         if share >= _FEW:
-            yield from _telling(epoch.chains)
-        chance = random.Random(f"{self.seed} {epoch.label}")
-        lengths = [len(chain) for chain in epoch.chains]
+            yield from _telling(moment.chains)
+        chance = random.Random(f"{self.seed} {moment.label}")
+        lengths = [len(chain) for chain in moment.chains]
         for p in itertools.cycle(chance.sample(_CHANCES, len(_CHANCES))):
             yield tuple([n if chance.random() < p else chance.randrange(n) for n in lengths])
 
@@ -174,18 +174,18 @@ def _all(chains: Sequence[Chain]) -> Iterator[Kept]:
     return itertools.product(*(range(len(chain) + 1) for chain in chains))
 
 
-def _among(known: Sequence[Epoch], epoch: Epoch) -> bool:
+def _among(known: Sequence[Moment], moment: Moment) -> bool:
     """Return whether the same may be left at one of the `known` moments, of the same promises."""
     return any(
-        each.acknowledged == epoch.acknowledged
-        and each.chains == epoch.chains
-        and each.durable == epoch.durable
+        each.acknowledged == moment.acknowledged
+        and each.chains == moment.chains
+        and each.durable == moment.durable
         for each in known
     )
 
 
-def _legal(epoch: Epoch) -> int:
-    return math.prod(len(chain) + 1 for chain in epoch.chains)
+def _legal(moment: Moment) -> int:
+    return math.prod(len(chain) + 1 for chain in moment.chains)
 
 
 def _shares(legal: Sequence[int], budget: int, seed: int) -> list[int]:
@@ -193,8 +193,8 @@ def _shares(legal: Sequence[int], budget: int, seed: int) -> list[int]:
     shares = [0] * len(legal)
     left = budget
     wanted = [number for number, choices in enumerate(legal) if choices]
-    moments = random.Random(seed).sample(wanted, min(budget, len(wanted)))
-    by_size = sorted(moments, key=lambda number: (legal[number], number))
+    chosen = random.Random(seed).sample(wanted, min(budget, len(wanted)))
+    by_size = sorted(chosen, key=lambda number: (legal[number], number))
     for done, number in enumerate(by_size):
         share = left // (len(by_size) - done)
         most = legal[number] if legal[number] <= EXHAUSTIVE_UP_TO else share
@@ -209,11 +209,11 @@ def _telling(chains: Sequence[Chain]) -> Iterator[Kept]:
     nothing = [0] * len(chains)
     yield tuple(nothing)
     yield tuple(every)
-    moments = sorted(atom.order for chain in chains for atom in chain)
-    for moment in moments:
-        yield tuple([sum(atom.order <= moment for atom in chain) for chain in chains])
-    for moment in moments:
-        yield tuple([len(chain) if chain[-1].order > moment else 0 for chain in chains])
+    orders = sorted(atom.order for chain in chains for atom in chain)
+    for order in orders:
+        yield tuple([sum(atom.order <= order for atom in chain) for chain in chains])
+    for order in orders:
+        yield tuple([len(chain) if chain[-1].order > order else 0 for chain in chains])
     for index, n in enumerate(every):
         for kept in range(1, n + 1):
             yield (*nothing[:index], kept, *nothing[index + 1 :])

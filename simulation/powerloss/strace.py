@@ -8,14 +8,14 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
 from bootledger.errors import Refused, Unavailable
-from bootledger.simulation.powerloss.forks import fork
+from bootledger.simulation.forks import fork
+from bootledger.simulation.places import fresh_place
 from bootledger.simulation.powerloss.image import Image
 from bootledger.simulation.powerloss.places import read_place
 from bootledger.simulation.powerloss.reading import TRACED, operations
@@ -52,7 +52,7 @@ def record(run: Callable[[Acknowledge], None], place: Path) -> Trace:
     """
     place = place.resolve()
     base = read_place(place)
-    with _Scratch() as scratch:
+    with _fresh_scratch() as scratch:
         ready, go = os.pipe()
         child = fork()
         if not child:
@@ -87,7 +87,7 @@ def record_command(
     """
     place = place.resolve()
     base = read_place(place)
-    with _Scratch() as scratch:
+    with _fresh_scratch() as scratch:
         done = subprocess.run(  # noqa: S603 - the caller's own command
             [*_strace(scratch), "--seccomp-bpf", "-qq", "--", *command],
             env={
@@ -108,14 +108,9 @@ def record_command(
 
 
 class _Scratch:
-    """A directory of our own for what strace tells and what the recorded process promises."""
+    """The files, in a directory of our own, for what strace tells and the recorded one promises."""
 
-    def __init__(self) -> None:
-        memory = Path("/dev/shm")  # noqa: S108 - only the place of a private directory
-        self._directory = tempfile.TemporaryDirectory(
-            prefix="bootledger-trace-", dir=memory if memory.is_dir() else None
-        )
-        path = Path(self._directory.name).resolve()
+    def __init__(self, path: Path) -> None:
         self.told = path / "strace"
         self.promises = path / "acknowledgements"
         self.words = path / "words"
@@ -135,11 +130,11 @@ class _Scratch:
             )
         return Trace(place, base, tuple(done))
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._directory.cleanup()
+@contextlib.contextmanager
+def _fresh_scratch() -> Iterator[_Scratch]:
+    with fresh_place() as path:
+        yield _Scratch(path.resolve())
 
 
 def _strace(scratch: _Scratch) -> list[str]:

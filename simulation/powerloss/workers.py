@@ -18,9 +18,9 @@ from typing import NamedTuple, Self, TypeAlias
 import msgspec
 
 from bootledger.errors import Unavailable
+from bootledger.simulation.forks import fork
 from bootledger.simulation.memory import expect_openings
 from bootledger.simulation.powerloss.composing import Kept
-from bootledger.simulation.powerloss.forks import fork
 from bootledger.simulation.powerloss.places import Place
 from bootledger.simulation.powerloss.private import mount_private
 from bootledger.simulation.powerloss.states import State, States
@@ -40,7 +40,7 @@ class Work(NamedTuple):
 
     number: int
     token: str
-    epoch: int
+    moment: int
     kept: Kept
 
 
@@ -146,7 +146,7 @@ def _work(
             for begun, work in enumerate(batch, start=1):
                 progress[:_LENGTH_BYTES] = begun.to_bytes(_LENGTH_BYTES, "big")
                 state = State(
-                    work.token, work.epoch, work.kept, states.epochs[work.epoch].acknowledged
+                    work.token, work.moment, work.kept, states.moments[work.moment].acknowledged
                 )
                 place.restore(states.image(state))
                 words = _judged(recover, place.path, state)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import ExitStack
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from hypothesis import currently_in_test_context, event
 from hypothesis import strategies as st
@@ -63,6 +63,7 @@ from bootledger.statemachine.progress import Progress
 
 _HOUR_MS = 3_600_000
 _MOST_BITS = 2**20
+_SPOILT: tuple[Spoilt, ...] = get_args(Spoilt)
 
 
 def _points() -> st.SearchStrategy[str]:
@@ -149,7 +150,7 @@ class BootstrapMachine(RuleBasedStateMachine):
 
     # --- Faults of the next life --------------------------------------------------------------
 
-    @rule(how=st.sampled_from(("short", "corrupt", "duplicate", "reordered")), number=_numbers)
+    @rule(how=st.sampled_from(_SPOILT), number=_numbers)
     def source_sends_a_bad_chunk(self, how: Spoilt, number: int) -> None:
         """One of the next life's chunks is not what it should be."""
         self.faults.plant(BadChunk(how, number))
@@ -213,11 +214,6 @@ class BootstrapMachine(RuleBasedStateMachine):
                 event(_name(fault))
         finally:
             self._open.close()
-
-    def _begin(self) -> None:
-        run = fresh_run(self._scenario, self.faults.live, self.seed)
-        self._run = self._open.enter_context(run)
-        self._intents = []
 
     def _live(self, crash: Where | None) -> bool:
         try:

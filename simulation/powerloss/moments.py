@@ -13,7 +13,7 @@ from bootledger.simulation.powerloss.trace import Trace, role_of
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Moment:
     """The moment before a sync returns (`sync#12`), or the end: what is durable, what may be.
 
     Of each chain any prefix may be on the disk. `cause` says what is being synced.
@@ -26,7 +26,7 @@ class Epoch:
     acknowledged: tuple[bytes, ...]
 
 
-def epochs(trace: Trace, rules: Rules, block_bytes: int = PAGE_BYTES) -> Iterator[Epoch]:
+def moments(trace: Trace, rules: Rules, block_bytes: int = PAGE_BYTES) -> Iterator[Moment]:
     """Yield the moments at which most may be lost: before each sync returns, and at the end.
 
     What may be left at any other moment may be left at the next of these, too.
@@ -41,8 +41,8 @@ def epochs(trace: Trace, rules: Rules, block_bytes: int = PAGE_BYTES) -> Iterato
         disk.do(operation)
         if is_sync(operation):
             number += 1
-            yield Epoch(
+            yield Moment(
                 f"sync#{number}", role_of(operation), disk.durable, disk.chains(), acknowledged
             )
             disk.sync(operation)
-    yield Epoch("end", "the end", disk.durable, disk.chains(), acknowledged)
+    yield Moment("end", "the end", disk.durable, disk.chains(), acknowledged)
