@@ -27,8 +27,8 @@ def prove(scenario_of: Callable[[Build], Scenario], build: Build, seed: int) -> 
 
     `scenario_of` makes a scenario of a build. The objection may be its check's, or one of the
     caller's own parts'; the judge's do not count. Everything is played in this process, whatever
-    engine explores. Raises `CrashBug` if there is nothing that a fault could spoil, or it does not
-    happen: a proof that could not fail is none.
+    engine explores. Raises `CrashBug` if the run without a fault is objected to, there is
+    nothing that a fault could spoil, or it does not happen: a proof that could not fail is none.
     """
 
     def play(fault: Recording | Wrong | Early, schedule: Schedule) -> tuple[Run, bool]:
@@ -41,7 +41,8 @@ def prove(scenario_of: Callable[[Build], Scenario], build: Build, seed: int) -> 
         return run, False
 
     recording = Recording()
-    play(recording, ())
+    if play(recording, ())[1]:
+        raise CrashBug("the check objects to the sound applier: whatever is planted would be seen")
     seen: dict[str, bool] = {}
     for name, fault in faults(recording.in_order()).items():
         schedule: Schedule = ()

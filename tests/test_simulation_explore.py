@@ -312,6 +312,16 @@ def test_a_blind_check_is_told_what_it_cannot_see(blind: Callable[[World], None]
         report.assert_ok(min_boundaries=0)
 
 
+def test_a_check_that_always_objects_proves_nothing() -> None:
+    """It would see whatever is planted, and what is not."""
+
+    def never(world: World) -> None:
+        raise Broken("never content")
+
+    with pytest.raises(CrashBug, match="objects to the sound applier"):
+        prove_check(bootstrap(samples.build, never))
+
+
 def test_nothing_to_prove_with_is_an_error() -> None:
     """A source without two changes of a key after its base backup: the proof says so."""
     source = samples.ListedSource(
