@@ -12,7 +12,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from bootledger.errors import BootledgerError
+from bootledger.errors import BootledgerError, InvalidValue
 from bootledger.files import Files
 from bootledger.operator_events import OperatorEvent
 from bootledger.replica.intent_log import IntentLog
@@ -62,11 +62,16 @@ def bootstrap(
     the candidate and CURRENT is judged after every life (`bootledger.simulation.promises`).
     `check` is given the world when the last life has reached its end: `world.database` is in
     service. `settings` are those of the loop; the clock is the world's.
+
+    Raises `InvalidValue` if one of the parts cannot be called.
     """
+    parts = {"build": build, "check": check, "prepare": prepare, "between": between}
+    for name, part in parts.items():
+        _expect_callable(name, part, "give it functions that take a world: bootstrap(build, check)")
 
     def live(world: World) -> None:
         world.say(Began(world.life))
-        source, open_applier = build(world)
+        source, open_applier = built(build, world)
         watched = WatchedSource(source, world)
         with (
             closing(watched),
@@ -94,6 +99,24 @@ def bootstrap(
         return bootstrap(other, check, prepare=prepare, between=between, settings=settings)
 
     return BootstrapScenario(live, prepare, between, check, _promises, build=build, of=of)
+
+
+def built(build: Build, world: World) -> tuple[Source, OpenApplier]:
+    """Return what `build` makes of a world. Raises `InvalidValue` if that is not what it should."""
+    made = build(world)
+    try:
+        source, open_applier = made
+    except (TypeError, ValueError) as error:
+        raise InvalidValue(
+            f"build returned {made!r}; it has to return (source, open_applier)"
+        ) from error
+    _expect_callable("open_applier", open_applier, "build has to return (source, open_applier)")
+    return source, open_applier
+
+
+def _expect_callable(name: str, part: object, hint: str) -> None:
+    if not callable(part):
+        raise InvalidValue(f"{name} {part!r} cannot be called", hint=hint)
 
 
 def _promises(path: Path) -> Promises:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bootledger.errors import LogWindowLost, SnapshotLost
 from bootledger.replica.ports import Change, OpenApplier, Pause, Pin, Source, go_on
-from bootledger.simulation.bootstrap import Build
+from bootledger.simulation.bootstrap import Build, built
 from bootledger.simulation.faults import BadChunk, Faults, LogPruned, SnapshotGone
 from bootledger.simulation.ports import ForwardingSource
 from bootledger.simulation.world import World
@@ -74,7 +74,7 @@ def faulty(build: Build, faults: Faults) -> Build:
     """Return a `build` that makes the caller's parts with a source that meets `faults`."""
 
     def build_faulty(world: World) -> tuple[Source, OpenApplier]:
-        source, open_applier = build(world)
+        source, open_applier = built(build, world)
         return FaultySource(source, faults, world), open_applier
 
     return build_faulty

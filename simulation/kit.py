@@ -94,39 +94,66 @@ def explore_scenario(
     told: Told | None = None,
 ) -> Report:
     """Do as `explore`, for any code that works through the files of a world."""
-    if budget < 1 or workers < 1:
-        raise InvalidValue(f"budget {budget} and workers {workers} must be at least 1")
+    if budget < 1 or workers < 1 or crashes < 0:
+        raise InvalidValue(
+            f"budget {budget} and workers {workers} must be at least 1, and crashes {crashes} not "
+            "negative"
+        )
     plan = _plan(scenario, engine, seed)
     explorer = LossExplorer if engine == "powerloss" else Explorer
     return explorer(plan, budget=budget, workers=workers, told=told).explore(crashes)
 
 
 def replay(
-    scenario: Scenario, token: str, *, engine: EngineName = "inproc", seed: int = 0
+    scenario: Scenario,
+    token: str,
+    *,
+    engine: EngineName = "inproc",
+    seed: int = 0,
+    may_miss: bool = False,
 ) -> Report:
     """Do once more what the token of a violation names, and report what it found, with the story.
 
-    A token of a loss of power needs no `engine`. Raises `InvalidValue` if the token is none,
-    `CannotTrace` where it needs what this machine does not have.
+    A token of a loss of power needs no `engine`. With `may_miss`, a life that does not come to its
+    point reaches its end, and the run with it: for tokens that were made up, not told.
+
+    Raises `InvalidValue` if the token is none, or a life did not come to its point and nothing was
+    wrong, `CannotTrace` where it needs what this machine does not have.
     """
+    _expect(token, str, "token", hint="give it the token of a violation")
     plan = _plan(scenario, "powerloss" if is_loss(token) else engine, seed)
     if plan.engine == "powerloss":
         return LossExplorer(plan, workers=1).play(token)
-    return Explorer(plan, budget=1, workers=1).play(parse_schedule(token))
+    schedule = parse_schedule(token)
+    report = Explorer(plan, budget=1, workers=1).play(schedule)
+    if not may_miss and not report.violations and report.crashes < len(schedule):
+        raise InvalidValue(
+            f"no life came to {schedule[report.crashes]}",
+            hint="scenario, code or seed are not what they were when the token was told",
+        )
+    return report
 
 
 def _plan(scenario: Scenario, engine: str, seed: int) -> Plan:
     if engine not in get_args(EngineName):
         engines = ", ".join(get_args(EngineName))
         raise InvalidValue(f"there is no engine {engine!r}", hint=f"there are {engines}")
+    _expect(scenario, Scenario, "scenario", hint="give it bootstrap(build, check)")
+    _expect(seed, int, "seed", hint="give it a number")
     return Plan(scenario, engine, seed)
+
+
+def _expect(given: object, kind: type, name: str, *, hint: str) -> None:
+    if not isinstance(given, kind):
+        raise InvalidValue(f"{given!r} is no {name}", hint=hint)
 
 
 def points_of(scenario: Scenario, *, seed: int = 0) -> Schedule:
     """Return the tokens of all points that a life without a crash passes, in their order.
 
-    Raises whatever goes wrong without a crash.
+    Raises whatever goes wrong without a crash, and `InvalidValue` if it is given no scenario.
     """
-    with fresh_run(scenario, ENGINES["inproc"], seed) as run:
+    plan = _plan(scenario, "inproc", seed)
+    with fresh_run(plan.scenario, ENGINES[plan.engine], plan.seed) as run:
         run.live(None)
         return run.lives[0].points

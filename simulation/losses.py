@@ -95,7 +95,7 @@ class LossExplorer:
 
     def _record(self, place: Path) -> tuple[Trace, Judge]:
         plan = self._plan
-        visit(plan.scenario.prepare, place, plan.seed)
+        visit("prepare", plan.scenario.prepare, place, plan.seed)
         judge = plan.scenario.judge(place)
         return record(partial(self._live, 1, place), place), judge
 

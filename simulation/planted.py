@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from bootledger.replica.ports import Applier, Change, OpenApplier, Source, SourceIdentity
-from bootledger.simulation.bootstrap import Build
+from bootledger.simulation.bootstrap import Build, built
 from bootledger.simulation.world import World
 
 
@@ -169,7 +169,7 @@ def planted(build: Build, fault: Fault) -> Build:
     """Return a `build` that makes the caller's parts with `fault` in each of the appliers."""
 
     def build_planted(world: World) -> tuple[Source, OpenApplier]:
-        source, open_applier = build(world)
+        source, open_applier = built(build, world)
         return source, lambda directory: fault.plant(open_applier(directory), world)
 
     return build_planted

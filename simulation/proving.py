@@ -27,8 +27,8 @@ def prove(scenario_of: Callable[[Build], Scenario], build: Build, seed: int) -> 
 
     `scenario_of` makes a scenario of a build. The objection may be its check's, or one of the
     caller's own parts'; the judge's do not count. Everything is played in this process, whatever
-    engine explores. Raises `CrashBug` if there is nothing that a fault could spoil, or it does not
-    happen: a proof that could not fail is none.
+    engine explores. Raises `CrashBug` if the run without a fault is objected to, there is
+    nothing that a fault could spoil, or it does not happen: a proof that could not fail is none.
     """
 
     def play(fault: Recording | Wrong | Early, schedule: Schedule) -> tuple[Run, bool]:
@@ -41,7 +41,8 @@ def prove(scenario_of: Callable[[Build], Scenario], build: Build, seed: int) -> 
         return run, False
 
     recording = Recording()
-    play(recording, ())
+    if play(recording, ())[1]:
+        raise CrashBug("the check objects to the sound applier: whatever is planted would be seen")
     seen: dict[str, bool] = {}
     for name, fault in faults(recording.in_order()).items():
         schedule: Schedule = ()
@@ -80,33 +81,42 @@ def faults(changes: Sequence[Change]) -> dict[str, Wrong | Early]:
 def _unhealed(changes: Sequence[Change]) -> int:
     """Return the number of a change whose loss would show: none after it writes its key again.
 
-    Best one that is known to have brought something new; never the first, for want of another that
-    could be applied in its place.
+    Best one that puts a value in the place of another, so that no count of rows shows it; then one
+    that is known to have brought something new. Never the first, for want of another that could be
+    applied in its place.
     """
     last = {change.key: number for number, change in enumerate(changes)}
+    deleting: list[int] = []
     unknown: list[int] = []
     for number in sorted(last.values(), reverse=True):
         key, value = changes[number].key, changes[number].value
         earlier = [change.value for change in changes[:number] if change.key == key]
         if number and earlier and earlier[-1] != value:
-            return number
+            if None not in (earlier[-1], value):
+                return number
+            deleting.append(number)
         if number and not earlier and value is not None:
             unknown.append(number)
-    if not unknown:
+    if not (found := deleting + unknown):
         raise CrashBug(
             f"{len(changes)} changes are applied, and the loss of none of them would show: let the "
             "source have a few that set different keys after its base backup"
         )
-    return unknown[0]
+    return found[0]
 
 
 def _older(changes: Sequence[Change]) -> Change:
-    """Return an older change in the place of a later one of the same key, which it undoes."""
+    """Return an older change in the place of a later one of the same key, which it undoes.
+
+    Best one that puts a value in the place of another, as above.
+    """
     last = {change.key: change for change in changes}
-    for older in reversed(changes):
-        if older.value != last[older.key].value:
-            return older._replace(lsn=last[older.key].lsn)
-    raise CrashBug(
-        "no key is written twice with different values, so an old change that is applied again "
-        "would not show: let the source write a key again after its base backup"
-    )
+    undoing = [older for older in reversed(changes) if older.value != last[older.key].value]
+    if not undoing:
+        raise CrashBug(
+            "no key is written twice with different values, so an old change that is applied again "
+            "would not show: let the source write a key again after its base backup"
+        )
+    replacing = (old for old in undoing if None not in (old.value, last[old.key].value))
+    older = next(replacing, undoing[0])
+    return older._replace(lsn=last[older.key].lsn)

@@ -69,13 +69,16 @@ class Report(msgspec.Struct, kw_only=True):
         """The violation with the fewest crashes, the first found of them; None if there is none."""
         return min(self.violations, key=lambda found: found.token.count("#"), default=None)
 
-    def assert_ok(self, *, min_boundaries: int = DEFAULT_MIN_BOUNDARIES) -> None:
+    def assert_ok(self, *, min_boundaries: int | None = None) -> None:
         """Raise `CrashBug` if anything was wrong, or was not looked at.
 
         That is: a violation (the message is its token and its story), a planted fault that the
         caller's check accepted, or fewer than `min_boundaries` distinct names of points at which
-        lives ended: a simulation that hardly crashes proves nothing.
+        lives ended: a simulation that hardly crashes proves nothing. Without a number,
+        `DEFAULT_MIN_BOUNDARIES` are asked of an exploration, none of a replay.
         """
+        if min_boundaries is None:
+            min_boundaries = 0 if self.story else DEFAULT_MIN_BOUNDARIES
         if (worst := self.smallest) is not None:
             where = f"after crashes at {worst.token}" if worst.token else "without any crash"
             raise CrashBug("\n".join((f"{where}: {worst.what}", *worst.story)))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from bootledger.errors import InvalidValue
 from bootledger.simulation.crashing import Where
 from bootledger.simulation.engines import Engine, Life, live_and_copy, live_in_process
 from bootledger.simulation.places import copy_place, fresh_place
-from bootledger.simulation.scenario import Judge, Scenario, Visit
+from bootledger.simulation.scenario import Judge, Scenario
 from bootledger.simulation.world import World
 
 
@@ -55,10 +56,10 @@ class Run:
             raise life.error
         self._judge.judge(self.place, life.facts)
         if not life.ended:
-            visit(self._scenario.between, self.place, self._seed)
+            visit("between", self._scenario.between, self.place, self._seed)
             return True
         self._judge.ended(self.place)
-        visit(self._scenario.check, self.place, self._seed)
+        visit("check", self._scenario.check, self.place, self._seed)
         return False
 
     def play(self, schedule: Sequence[Where]) -> None:
@@ -107,14 +108,20 @@ class Run:
 def fresh_run(scenario: Scenario, engine: Engine, seed: int) -> Iterator[Run]:
     """Make a place, prepare it, and give the run that has no lives yet."""
     with fresh_place() as place:
-        visit(scenario.prepare, place, seed)
+        visit("prepare", scenario.prepare, place, seed)
         yield Run(scenario, engine, seed, place, scenario.judge(place))
 
 
-def visit(what: Visit, place: Path, seed: int) -> None:
-    """Let a caller's part of the scenario at the place, in a world where nobody dies."""
+def visit(name: str, part: Callable[[World], object], place: Path, seed: int) -> None:
+    """Let a caller's part of the scenario at the place, in a world where nobody dies.
+
+    Raises `InvalidValue` if it returns anything: a verdict that nobody reads, or a generator, of
+    which nothing has run.
+    """
     world = World(place, life=0, seed=seed)
     try:
-        what(world)
+        returned = part(world)
     finally:
         world.bury()
+    if returned is not None:
+        raise InvalidValue(f"{name} returned {returned!r}; it has to raise what it objects to")

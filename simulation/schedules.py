@@ -18,7 +18,17 @@ from bootledger.errors import InvalidValue
 Schedule: TypeAlias = tuple[str, ...]
 """Where each life dies, as tokens of points; the life after the last one is to reach its end."""
 
-_TOKEN = re.compile(r"[^\s#,]+#[1-9][0-9]*")
+_NAME = re.compile(r"[^\s#,/]+")
+_TOKEN = re.compile(rf"{_NAME.pattern}#[1-9][0-9]*")
+
+
+def check_name(name: str) -> None:
+    """Raise `InvalidValue` if a point of this name could not be named in a schedule."""
+    if not _NAME.fullmatch(name):
+        raise InvalidValue(
+            f"{name!r} is no name of a point",
+            hint="words with dots, like my.index.written: no space, '#', ',' or '/'",
+        )
 
 
 def parse_schedule(words: str) -> Schedule:

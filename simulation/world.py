@@ -17,6 +17,7 @@ from bootledger.replica.readers import current_directory
 from bootledger.replica.target import LEDGER_NAME
 from bootledger.simulation.crashing import CrashingFiles, Where
 from bootledger.simulation.facts import Fact, Noted, Passed
+from bootledger.simulation.schedules import check_name
 
 _START_MS = 1_700_000_000_000
 _LIFE_MS = 1_000_000
@@ -91,7 +92,9 @@ class World:
 
         Call it where something has just become durable, or is about to. Names are words with dots
         (`my.index.written`); nothing of the caller runs between a point and the death there.
+        Raises `InvalidValue` for a name that no token could hold.
         """
+        check_name(name)
         self.files.point(name)
 
     def note(self, words: str) -> None:

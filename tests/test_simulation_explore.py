@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from bootledger.errors import InvalidValue
 from bootledger.files import Files
 from bootledger.replica.ports import Change, OpenApplier, Source
 from bootledger.simulation import (
@@ -22,9 +21,12 @@ from bootledger.simulation import (
     crashing,
     explore,
     explore_scenario,
+    prove_check,
+    proving,
     replay,
     samples,
 )
+from bootledger.simulation.planted import Early, Wrong
 from bootledger.simulation.samples import FileApplier, FileDatabase, sample_source
 
 
@@ -310,6 +312,16 @@ def test_a_blind_check_is_told_what_it_cannot_see(blind: Callable[[World], None]
         report.assert_ok(min_boundaries=0)
 
 
+def test_a_check_that_always_objects_proves_nothing() -> None:
+    """It would see whatever is planted, and what is not."""
+
+    def never(world: World) -> None:
+        raise Broken("never content")
+
+    with pytest.raises(CrashBug, match="objects to the sound applier"):
+        prove_check(bootstrap(samples.build, never))
+
+
 def test_nothing_to_prove_with_is_an_error() -> None:
     """A source without two changes of a key after its base backup: the proof says so."""
     source = samples.ListedSource(
@@ -321,6 +333,51 @@ def test_nothing_to_prove_with_is_an_error() -> None:
 
     with pytest.raises(CrashBug, match="let the source"):
         explore(build, _looks_at_nothing, budget=1, prove=True)
+
+
+def _deletes_and_writes_anew() -> list[Change]:
+    """Changes of which the last but two replaces a value, and the last writes a deleted key."""
+    keys = (b"kept", b"kept", b"gone", b"gone", b"kept", b"other", b"gone")
+    values = (b"1", b"2", b"1", None, b"3", b"1", b"2")
+    return [Change(lsn, *pair) for lsn, pair in enumerate(zip(keys, values, strict=True), start=41)]
+
+
+def test_what_is_planted_leaves_the_number_of_rows_if_it_can() -> None:
+    """A value in the place of another, though the last change follows a delete; else that one."""
+    changes = _deletes_and_writes_anew()
+    faults = proving.faults(changes)
+    forgetful, doubling, early = faults["forgetful"], faults["doubling"], faults["early"]
+    assert isinstance(forgetful, Wrong)
+    assert isinstance(doubling, Wrong)
+    assert isinstance(early, Early)
+    assert forgetful.instead == Change(45, b"gone", None), "change 44 once more"
+    assert early.first_lsn == 45
+    assert doubling.instead == Change(47, b"gone", b"1")
+    only_deletes = proving.faults([change for change in changes if change.key != b"kept"])
+    assert [fault.instead for fault in only_deletes.values() if isinstance(fault, Wrong)] == [
+        Change(47, b"other", b"1"),
+        Change(47, b"gone", b"1"),
+    ]
+
+
+def test_a_check_that_counts_is_blind_though_the_last_change_follows_a_delete() -> None:
+    """The forgetful and the doubling applier leave as many rows as there should be."""
+    changes = samples.sample_changes()[:40] + _deletes_and_writes_anew()
+    snapshot = samples.database_at(40).encode()
+    source = samples.ListedSource(snapshot, 40, changes)
+    expected = samples.database_at(40)
+    for change in changes[40:]:
+        expected.apply(change)
+
+    def build(world: World) -> tuple[Source, OpenApplier]:
+        return source, partial(FileApplier, world.files)
+
+    def count(world: World) -> None:
+        assert len(FileDatabase.read(world.database).records) == len(expected.records)
+
+    seen = prove_check(bootstrap(build, count))
+    assert not seen["forgetful"]
+    assert not seen["doubling"]
 
 
 def test_a_life_that_goes_round_in_circles_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,37 +406,3 @@ def test_a_life_that_survives_its_death_is_found() -> None:
     report = explore_scenario(Scenario(swallows))
     assert [found.token for found in report.violations] == ["a#1"]
     assert "went on living after it died" in report.violations[0].what
-
-
-# --- Bad arguments --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("bad", "words"),
-    [
-        ({"engine": "gdb"}, "no engine 'gdb'"),
-        ({"budget": 0}, "budget 0"),
-        ({"workers": 0}, "workers 0"),
-    ],
-)
-def test_bad_arguments_are_refused(bad: dict[str, object], words: str) -> None:
-    """With the wrong value in the message, before anything is run."""
-    with pytest.raises(InvalidValue, match=words):
-        explore(samples.build, samples.check, **bad)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("token", ["7", "chunk.synced", "a#0", "a#1,,b#1", "a #1"])
-def test_a_token_that_is_none_is_refused(token: str) -> None:
-    """The part that is no point is named, with a hint of how one looks."""
-    with pytest.raises(InvalidValue, match="is no point") as caught:
-        replay(samples.small(), token)
-    assert "chunk.synced#3" in str(caught.value.hint)
-
-
-@pytest.mark.parametrize(
-    ("engine", "words"), [("gdb", "no engine 'gdb'"), ("powerloss", "'a#1' names no disk")]
-)
-def test_a_token_is_not_replayed_by_an_engine_that_cannot(engine: str, words: str) -> None:
-    """Neither by one that there is not, nor as a disk if it is a point."""
-    with pytest.raises(InvalidValue, match=words):
-        replay(samples.small(), "a#1", engine=engine)  # type: ignore[arg-type]

@@ -244,13 +244,13 @@ def test_a_strategy_finds_a_checkpoint_before_its_work() -> None:
     @given(crash_schedules(points_of(scenario)))
     def every_schedule_ends_well(token: str) -> None:
         tried.append(token)
-        replay(scenario, token).assert_ok(min_boundaries=0)
+        replay(scenario, token, may_miss=True).assert_ok()
 
     with pytest.raises(CrashBug, match="the database holds LSN"):
         every_schedule_ends_well()
     assert tried[-1].count("#") == 1
     with pytest.raises(CrashBug, match="the database holds LSN"):
-        replay(scenario, tried[-1]).assert_ok(min_boundaries=0)
+        replay(scenario, tried[-1]).assert_ok()
 
 
 def test_a_life_that_is_stopped_for_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,9 @@ def crash_schedules(
     """Return a strategy of schedules of up to `max_crashes` crashes, as tokens.
 
     `points` are where lives may die, in the order in which they are passed
-    (`bootledger.simulation.points_of`). What `bootledger.simulation.replay` takes is generated; it
-    shrinks to fewer crashes, then to earlier ones. A life that does not come to its point reaches
-    its end, and the run with it.
+    (`bootledger.simulation.points_of`). What `bootledger.simulation.replay` takes is generated,
+    for its `may_miss`: a later life may well not come to its point. It shrinks to fewer crashes,
+    then to earlier ones.
 
     Raises `InvalidValue` if there are no points, or fewer than one crash.
     """
