@@ -158,8 +158,6 @@ def _verdict_words(simulated: Simulated, verdict: Verdict, min_boundaries: int) 
     return Text(words, style=_STYLES[verdict])
 
 
-_PAIR = 2
-
 _STYLES = {
     Verdict.VIOLATED: "bold red",
     Verdict.BLIND: "bold red",
@@ -181,8 +179,11 @@ def _rows(report: Report, crashes: int) -> Iterator[tuple[str, str]]:
         extent = "all there are" if report.exhaustive else "a sample"
         yield "states", f"{report.distinct_states} of {report.states} that may be left: {extent}"
     else:
-        yield "singles", _extent("single crash", 1, crashes, whole=report.every_single)
-        yield "pairs", _extent("pair of crashes", _PAIR, crashes, whole=report.every_pair)
+        yield (
+            "singles",
+            _extent(report, "every single crash", 1, crashes, whole=report.every_single),
+        )
+        yield "pairs", _extent(report, "every pair of crashes", 2, crashes, whole=report.every_pair)
     if not report.planted:
         yield "planted", "not tried (--prove)"
     else:
@@ -194,10 +195,13 @@ def _rows(report: Report, crashes: int) -> Iterator[tuple[str, str]]:
         yield "crashes at", f"{len(report.boundaries)} boundaries: {counted}"
 
 
-def _extent(noun: str, needed: int, crashes: int, *, whole: bool) -> str:
+def _extent(report: Report, every: str, needed: int, crashes: int, *, whole: bool) -> str:
     if crashes < needed:
         return f"not played (--crashes {needed})"
-    return f"every {noun}" if whole else "a part, or none"
+    if whole:
+        return every
+    before = 1 + (needed - 1) * report.points  # the run without a crash, and each single
+    return "a part" if report.runs > before else "none"
 
 
 def violations(simulated: Simulated) -> Iterator[Text]:

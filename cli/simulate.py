@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from bootledger.cli.bars import simulation_bar
 from bootledger.cli.base import PROVING, Json, app, new_file, path_of
 from bootledger.cli.crash_report import Simulated, Simulations, rows, story, violations
 from bootledger.cli.errors import told_to_people
+from bootledger.cli.prints import prints_on_standard_error
 from bootledger.cli.scenarios import SAMPLES, scenario_of
 from bootledger.cli.signals import terminated_like_interrupted
 from bootledger.cli.tables import console
@@ -40,7 +39,6 @@ _KILLING_BUDGET = 2_000
 """A process a life takes its time."""
 _BUDGETS = {"sigkill": _KILLING_BUDGET}
 _SEED_BITS = 32
-_STDOUT, _STDERR = 1, 2
 
 
 @app.command(rich_help_panel=PROVING)
@@ -164,7 +162,7 @@ class _Asked:
         title = f"{name}, {engine}"
         try:
             with (
-                _prints_on_standard_error(),
+                prints_on_standard_error(),
                 simulation_bar(
                     title,
                     crashes=self.crashes,
@@ -193,7 +191,7 @@ class _Asked:
     def replayed(self, token: str) -> Iterator[Simulated]:
         """Yield what came of the one run that `token` names. Raises `InvalidValue` if none does."""
         ((name, scenario),) = self.scenarios.items()
-        with _prints_on_standard_error():
+        with prints_on_standard_error():
             report = replay(scenario, token, engine=self.engines[0], seed=self.seed)
         schedule = () if report.engine == "powerloss" else parse_schedule(token)
         if not report.violations and report.crashes < len(schedule):
@@ -207,7 +205,7 @@ class _Asked:
 def _chosen(name: str | None, token: str | None) -> dict[str, Scenario]:
     """Return the scenarios that are asked for, by name. A token is of one scenario."""
     if name is not None:
-        with _prints_on_standard_error():
+        with prints_on_standard_error():
             return {name: scenario_of(name)}
     if token is not None:
         raise InvalidValue(
@@ -250,26 +248,6 @@ def _write_report(report: Path, done: Simulations) -> int:
     except typer.Exit as unwritten:
         return unwritten.exit_code
     return 0
-
-
-@contextlib.contextmanager
-def _prints_on_standard_error() -> Iterator[None]:
-    """Send what the caller's code prints to standard error, also from its processes.
-
-    Standard output is for the answer. Processes know it by its descriptor only, so that is what
-    is turned aside.
-    """
-    ours = sys.stdout
-    ours.flush()
-    kept = os.dup(_STDOUT)
-    os.dup2(_STDERR, _STDOUT)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        ours.flush()  # of whoever kept the stream of before
-        os.dup2(kept, _STDOUT)
-        os.close(kept)
 
 
 def _drawn(simulated: Simulated, picture: Path) -> str:

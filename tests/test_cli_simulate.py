@@ -93,7 +93,8 @@ def test_too_few_boundaries_are_no_proof() -> None:
     """The exit code says so."""
     done = simulate("small", "--crashes", 1, "--budget", 3, "--workers", 1)
     assert done.exit_code == ExitCode.FEW_BOUNDARIES
-    assert "TOO FEW BOUNDARIES: 2, 20 are asked for" in done.stdout
+    assert rows(done)["verdict"] == "TOO FEW BOUNDARIES: 2, 20 are asked for"
+    assert rows(done)["singles"] == "a part"
 
 
 def test_without_a_crash_nothing_is_shown() -> None:
@@ -113,6 +114,7 @@ def test_what_goes_wrong_without_any_crash_is_told_as_that(tmp_path: Path) -> No
     done = simulate("their_bug:scenario", "--workers", 1)
     assert done.exit_code == ExitCode.VIOLATED
     assert rows(done)["verdict"] == "VIOLATED: goes wrong without any crash"
+    assert rows(done)["singles"] == rows(done)["pairs"] == "none"
 
 
 WRONG_AT_ONCE = """
