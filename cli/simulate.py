@@ -124,7 +124,7 @@ def simulate(  # noqa: PLR0913 - each is an option
                 Files().replace(picture, _drawn(simulated, picture).encode(), name="picture")
             if not json:
                 _show(simulated, done)
-    unwritten = 0 if report is None else _write_report(report, done)
+        unwritten = 0 if report is None else _write_report(report, done)
     if json:
         write_json(done.document())
     raise typer.Exit(done.verdict.exit_code or unwritten)
