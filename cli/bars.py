@@ -18,9 +18,12 @@ _PAIRS = 2
 
 @contextlib.contextmanager
 def simulation_bar(
-    description: str, *, crashes: int, budget: int, quiet: bool = False
+    description: str, *, crashes: int, budget: int, at_first: str = "", quiet: bool = False
 ) -> Iterator[Told]:
-    """Show how far a simulation has come, on standard error, if that is a terminal."""
+    """Show how far a simulation has come, on standard error, if that is a terminal.
+
+    `at_first` is what to say as long as there are no numbers.
+    """
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         yield lambda _: None
@@ -32,8 +35,12 @@ def simulation_bar(
         TextColumn("{task.fields[found]}"),
         console=console,
         transient=True,
+        # What scenarios print comes from forked processes too, where a lock of the bar's may be
+        # held for ever by a thread that was not forked.
+        redirect_stdout=False,
+        redirect_stderr=False,
     ) as bars:
-        task = bars.add_task(description, total=None, found="")
+        task = bars.add_task(description, total=None, found=at_first)
 
         def told(report: Report) -> None:
             found = f"{report.runs_per_s:.0f}/s, {len(report.violations)} wrong"
@@ -44,16 +51,15 @@ def simulation_bar(
 
 
 def expected_runs(report: Report, crashes: int, budget: int) -> int | None:
-    """Return about how many runs there will be; None as long as nobody can tell.
+    """Return how many runs there will be at most; None as long as nobody can tell.
 
-    That is: a life after a crash has about as many points as the first one.
+    Of pairs nobody can: how many points follow a crash differs from one to the next.
     """
-    if report.engine == "powerloss":
+    if report.engine == "powerloss" or crashes > _PAIRS:
         return budget
-    if not report.points:
+    if not report.points or crashes == _PAIRS:
         return None
-    every = sum(report.points**count for count in range(min(crashes, _PAIRS) + 1))
-    return budget if crashes > _PAIRS else min(every, budget)
+    return min(1 + crashes * report.points, budget)
 
 
 @contextlib.contextmanager

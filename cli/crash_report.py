@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import enum
 import platform
+import re
 import shlex
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import assert_never
 
 import msgspec
-from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -23,7 +24,9 @@ from bootledger.simulation import Report, Violation
 
 FORMAT = 1
 MOST_SHOWN = 5
-"""So many violations are shown to people; more are counted. The document has all that are kept."""
+"""So many kinds of violations are shown to people; more are counted. The document has all."""
+_SCRATCH = re.compile(rf"(?:/dev/shm|{re.escape(tempfile.gettempdir())})/[^/\s'\"]+")
+"""A temporary directory, which has another name in each run."""
 
 
 class Verdict(enum.StrEnum):
@@ -59,7 +62,10 @@ class Simulated:
     stopped: bool = False
 
     def verdict(self, min_boundaries: int) -> Verdict:
-        """Return what to think of it. A loss of power needs no named boundary to happen at."""
+        """Return what to think of it. A loss of power needs no named boundary to happen at.
+
+        Without any crash nothing was shown, however few boundaries are asked for.
+        """
         report = self.report
         if report.violations:
             return Verdict.VIOLATED
@@ -67,6 +73,8 @@ class Simulated:
             return Verdict.BLIND
         if self.stopped:
             return Verdict.STOPPED
+        if not report.crashes and not report.story:  # a replay may be of a run without a crash
+            return Verdict.FEW_BOUNDARIES
         if report.engine != "powerloss" and len(report.boundaries) < min_boundaries:
             return Verdict.FEW_BOUNDARIES
         return Verdict.CLEAN
@@ -116,25 +124,29 @@ class Simulations:
         }
 
 
-def block(simulated: Simulated, min_boundaries: int) -> RenderableType:
-    """Return what a person wants to know of one simulation."""
+def rows(simulated: Simulated, asked: Simulations) -> Table:
+    """Return what a person wants to know of one simulation, of those that were asked for."""
     table = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
-    verdict = simulated.verdict(min_boundaries)
+    verdict = simulated.verdict(asked.min_boundaries)
     table.add_row("scenario", f"{simulated.scenario}, engine {simulated.report.engine}")
-    table.add_row("verdict", _verdict_words(simulated, verdict, min_boundaries))
-    for name, words in _rows(simulated.report):
+    table.add_row("verdict", _verdict_words(simulated, verdict, asked.min_boundaries))
+    for name, words in _rows(simulated.report, asked.crashes):
         table.add_row(name, words)
-    return Group(table, *_violations(simulated), "")
+    return table
 
 
 def _verdict_words(simulated: Simulated, verdict: Verdict, min_boundaries: int) -> Text:
     report = simulated.report
     match verdict:
+        case Verdict.VIOLATED if any(not found.token for found in report.violations):
+            words = "VIOLATED: goes wrong without any crash"
         case Verdict.VIOLATED:
             words = f"VIOLATED: {_count(len(report.violations), 'run')} ended wrong"
         case Verdict.BLIND:
             blind = (fault for fault, seen in report.planted.items() if not seen)
             words = f"BLIND: what was planted was accepted: {', '.join(blind)}"
+        case Verdict.FEW_BOUNDARIES if not report.crashes:
+            words = "NOTHING WAS CRASHED"
         case Verdict.FEW_BOUNDARIES:
             words = f"TOO FEW BOUNDARIES: {len(report.boundaries)}, {min_boundaries} are asked for"
         case Verdict.STOPPED:
@@ -155,7 +167,7 @@ _STYLES = {
 }
 
 
-def _rows(report: Report) -> Iterator[tuple[str, str]]:
+def _rows(report: Report, crashes: int) -> Iterator[tuple[str, str]]:
     yield "seed", str(report.seed)
     if report.story:  # a replay: that is what there is to say
         return
@@ -167,9 +179,14 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
         extent = "all there are" if report.exhaustive else "a sample"
         yield "states", f"{report.distinct_states} of {report.states} that may be left: {extent}"
     else:
-        yield "singles", "every single crash" if report.every_single else "a part"
-        yield "pairs", "every pair of crashes" if report.every_pair else "a part, or none"
-    if report.planted:
+        yield (
+            "singles",
+            _extent(report, "every single crash", 1, crashes, whole=report.every_single),
+        )
+        yield "pairs", _extent(report, "every pair of crashes", 2, crashes, whole=report.every_pair)
+    if not report.planted:
+        yield "planted", "not tried (--prove)"
+    else:
         seen = sum(report.planted.values())
         names = ", ".join(report.planted)
         yield "planted", f"{seen} of {len(report.planted)} were seen: {names}"
@@ -178,15 +195,29 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
         yield "crashes at", f"{len(report.boundaries)} boundaries: {counted}"
 
 
-def _violations(simulated: Simulated) -> Iterator[RenderableType]:
-    found = sorted(simulated.report.violations, key=lambda violation: violation.token.count(","))
-    for violation in found[:MOST_SHOWN]:
-        where = f"crashes at {violation.token}" if violation.token else "without any crash"
-        yield Text.assemble(("  " + where, "bold red"))
-        yield Text(f"    {violation.what}")
-        yield Text(f"    {simulated.replay_command(violation)}", style="cyan", overflow="fold")
-    if len(found) > MOST_SHOWN:
-        yield Text(f"  and {len(found) - MOST_SHOWN} more; --report and --json have them")
+def _extent(report: Report, every: str, needed: int, crashes: int, *, whole: bool) -> str:
+    if crashes < needed:
+        return f"not played (--crashes {needed})"
+    if whole:
+        return every
+    before = 1 + (needed - 1) * report.points  # the run without a crash, and each single
+    return "a part" if report.runs > before else "none"
+
+
+def violations(simulated: Simulated) -> Iterator[Text]:
+    """Return what went wrong, with the command that repeats it: of each kind the smallest."""
+    kinds: dict[str, list[Violation]] = {}
+    for found in sorted(simulated.report.violations, key=lambda found: found.token.count("#")):
+        kinds.setdefault(_SCRATCH.sub("...", found.what), []).append(found)
+    for what, alike in list(kinds.items())[:MOST_SHOWN]:
+        smallest = alike[0]
+        where = f"crashes at {smallest.token}" if smallest.token else "goes wrong without any crash"
+        many = f"{len(alike)} runs, the smallest " if len(alike) > 1 else ""
+        yield Text(f"  {many}{where}", style="bold red")
+        yield Text(f"    {what}")
+        yield Text(f"    {simulated.replay_command(smallest)}", style="cyan")
+    if more := sum(map(len, list(kinds.values())[MOST_SHOWN:])):
+        yield Text(f"  and {more} more; --report and --json have them")
 
 
 def story(simulated: Simulated) -> Sequence[Text]:

@@ -27,6 +27,8 @@ _HINT = (
     "or a function without arguments that returns one"
 )
 
+_SEARCHED = f"the working directory and PYTHONPATH are searched; {_HINT}"
+
 
 class BrokenScenario(Refused):
     """The caller's module, or the function in it, raised before there was a scenario."""
@@ -43,6 +45,11 @@ def scenario_of(name: str) -> Scenario:
     module_name, colon, attribute = name.partition(":")
     if not module_name or not attribute or not colon:
         raise InvalidValue(f"{name!r} is no scenario", hint=_HINT)
+    if module_name.endswith(".py"):
+        module = module_name.removesuffix(".py").removeprefix("./").replace("/", ".")
+        raise InvalidValue(
+            f"{module_name} is a file, not a module", hint=f"did you mean {module}:{attribute}?"
+        )
     found = _attribute(module_name, attribute)
     if not isinstance(found, Scenario) and callable(found):
         try:
@@ -61,7 +68,7 @@ def _attribute(module_name: str, attribute: str) -> object:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and _is_part(error.name, module_name):
-            raise InvalidValue(f"there is no module {error.name!r}", hint=_HINT) from error
+            raise InvalidValue(f"there is no module {error.name!r}", hint=_SEARCHED) from error
         told = f"importing {module_name} raised {type(error).__name__}: {error}"
         raise _broken(told, error) from error
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -13,11 +14,13 @@ from typing import Annotated, cast, get_args
 import msgspec
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from bootledger.cli.bars import simulation_bar
 from bootledger.cli.base import PROVING, Json, app, new_file, path_of
-from bootledger.cli.crash_report import Simulated, Simulations, block, story
+from bootledger.cli.crash_report import Simulated, Simulations, rows, story, violations
 from bootledger.cli.errors import told_to_people
+from bootledger.cli.prints import prints_on_standard_error
 from bootledger.cli.scenarios import SAMPLES, scenario_of
 from bootledger.cli.signals import terminated_like_interrupted
 from bootledger.cli.tables import console
@@ -111,21 +114,19 @@ def simulate(  # noqa: PLR0913 - each is an option
         )
         if picture is not None:
             picture = _picture_file(picture, token)
-        if report is not None and not report.absolute().parent.is_dir():
-            raise InvalidValue(f"there is no directory {report.parent}", hint="create it first")
+        if report is not None:
+            report = _report_file(report)
         done = Simulations(asked.seed, crashes, min_boundaries if token is None else 0)
         for simulated in asked.explored(quiet=json) if token is None else asked.replayed(token):
             done.all.append(simulated)
             if picture is not None:
                 Files().replace(picture, _drawn(simulated, picture).encode(), name="picture")
             if not json:
-                _show(simulated, done.min_boundaries)
-        if report is not None:
-            document = msgspec.json.format(msgspec.json.encode(done.document()))
-            Files().replace(report, document + b"\n", name="report")
+                _show(simulated, done)
+        unwritten = 0 if report is None else _write_report(report, done)
     if json:
         write_json(done.document())
-    raise typer.Exit(done.verdict.exit_code)
+    raise typer.Exit(done.verdict.exit_code or unwritten)
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,16 @@ class _Asked:
 
         title = f"{name}, {engine}"
         try:
-            with simulation_bar(title, crashes=self.crashes, budget=budget, quiet=quiet) as show:
+            with (
+                prints_on_standard_error(),
+                simulation_bar(
+                    title,
+                    crashes=self.crashes,
+                    budget=budget,
+                    at_first="recording, then judging disks" if engine == "powerloss" else "",
+                    quiet=quiet,
+                ) as show,
+            ):
                 report = explore_scenario(
                     self.scenarios[name],
                     crashes=self.crashes,
@@ -180,14 +190,16 @@ class _Asked:
     def replayed(self, token: str) -> Iterator[Simulated]:
         """Yield what came of the one run that `token` names. Raises `InvalidValue` if none does."""
         ((name, scenario),) = self.scenarios.items()
-        report = replay(scenario, token, engine=self.engines[0], seed=self.seed)
+        with prints_on_standard_error():
+            report = replay(scenario, token, engine=self.engines[0], seed=self.seed)
         yield Simulated(name, report)
 
 
 def _chosen(name: str | None, token: str | None) -> dict[str, Scenario]:
     """Return the scenarios that are asked for, by name. A token is of one scenario."""
     if name is not None:
-        return {name: scenario_of(name)}
+        with prints_on_standard_error():
+            return {name: scenario_of(name)}
     if token is not None:
         raise InvalidValue(
             "--replay plays one scenario", hint="name the SCENARIO that the token was found with"
@@ -206,6 +218,29 @@ def _picture_file(picture: Path, token: str | None) -> Path:
     if token is None:
         raise InvalidValue("--picture draws one run", hint="name it with --replay TOKEN")
     return new_file(picture)
+
+
+def _report_file(report: Path) -> Path:
+    """Return where the report is to appear; that it can is tried before anything takes its time."""
+    report = new_file(report)
+    try:
+        with tempfile.TemporaryFile(dir=report.parent):
+            return report
+    except OSError as error:
+        raise InvalidValue(
+            f"{report} cannot be written: {error.strerror}", hint="name a file somewhere else"
+        ) from error
+
+
+def _write_report(report: Path, done: Simulations) -> int:
+    """Write it, or tell why not: the verdict is not lost with it. Return what to exit with."""
+    document = msgspec.json.format(msgspec.json.encode(done.document()))
+    try:
+        with told_to_people():
+            Files().replace(report, document + b"\n", name="report")
+    except typer.Exit as unwritten:
+        return unwritten.exit_code
+    return 0
 
 
 def _drawn(simulated: Simulated, picture: Path) -> str:
@@ -235,8 +270,17 @@ def _seed(words: str) -> int:
     return int(words)
 
 
-def _show(simulated: Simulated, min_boundaries: int) -> None:
+def _show(simulated: Simulated, asked: Simulations) -> None:
     screen = console()
     for line in story(simulated):
         screen.print(line, soft_wrap=True)
-    screen.print(block(simulated, min_boundaries))
+    if screen.is_terminal:
+        screen.print(rows(simulated, asked))
+    else:
+        with screen.capture() as table:
+            screen.print(rows(simulated, asked))
+        for words in table.get().splitlines():  # a table fills its lines with blanks
+            screen.print(Text(words.rstrip()), soft_wrap=True)
+    for line in violations(simulated):
+        screen.print(line, soft_wrap=True)
+    screen.print()
