@@ -44,6 +44,20 @@ def test_a_life_that_hangs_is_found(
     assert len(found.story) < 20, "\n".join(found.story)
 
 
+@pytest.mark.parametrize(("engine", "workers"), [("inproc", 2), ("sigkill", 1)])
+def test_an_alarm_of_the_callers_is_not_a_workers(
+    engine: EngineName, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of the kit's own has its limit even if its parent listens to SIGALRM itself."""
+    monkeypatch.setattr(limits, "LIFE_HANG_S", _LIMIT_S)
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    try:
+        report = explore_scenario(Scenario(_waits_for_the_dead), engine=engine, workers=workers)
+    finally:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert [found.what for found in report.violations] == ["life 2 did not end within 0.2 s"]
+
+
 def test_what_a_life_swallows_does_not_keep_it_from_hanging(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -84,10 +98,10 @@ def test_an_alarm_of_the_callers_is_left_alone(tmp_path: Path) -> None:
 
 
 _HANGS = """
-import os, sys, threading
+import sys, threading
 from bootledger.simulation import Scenario, explore_scenario
 def hangs(world):
-    print(os.getpid(), flush=True)
+    print(world.path, flush=True)
     threading.Event().wait()
 try:
     explore_scenario(Scenario(hangs), engine=sys.argv[1], workers=int(sys.argv[2]))
@@ -107,10 +121,15 @@ def test_nothing_is_left_of_an_exploration_that_is_cut_short(
     command: Sequence[str] = (sys.executable, "-c", _HANGS, engine, str(workers))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as explores:
         assert explores.stdout is not None
-        explores.stdout.readline()
+        place = Path(explores.stdout.readline().rstrip())
         explores.send_signal(how)
         # All that was forked holds the pipe: it ends with the last of them.
         assert explores.communicate(timeout=30)[0] == ""
+    if how == signal.SIGTERM:  # which lets nobody tidy up
+        place.rmdir()
+        place.parent.rmdir()
+    assert place.name
+    assert not place.exists()
     assert explores.returncode == (3 if how == signal.SIGINT else -signal.SIGTERM)
 
 
