@@ -12,24 +12,25 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from struct import Struct
+from tempfile import TemporaryFile
 from typing import NamedTuple, NoReturn, TypeAlias
+
+import msgspec
 
 from bootledger.environment import close_all
 from bootledger.errors import SimulatedCrash
 from bootledger.simulation.crashing import KilledFiles, Where
 from bootledger.simulation.facts import Fact, Passed, decode_fact, encode_fact
 from bootledger.simulation.forks import fork
+from bootledger.simulation.limits import hung, limit_process, live_limited
 from bootledger.simulation.places import copy_place
+from bootledger.simulation.raising import LifeFailed, place_of, words_of_error
 from bootledger.simulation.scenario import Visit
 from bootledger.simulation.world import World
 
 _LENGTH = Struct(">I")
 _FACT, _FAILED = b"F", b"X"
 _ENDED_WELL, _ENDED_BADLY = 0, 70
-
-
-class LifeFailed(AssertionError):
-    """A life ended as none may; the message has its words."""
 
 
 class Life(NamedTuple):
@@ -68,7 +69,7 @@ def live_in(world: World, run: Visit) -> Life:
     """Live here, in a world made for it; one that lets others hear the facts keeps none."""
     error: BaseException | None = None
     try:
-        run(world)
+        live_limited(run, world)
         if world.files.died_at is not None:
             error = LifeFailed(f"went on living after it died at {world.files.died_at}")
     except SimulatedCrash as crashed:
@@ -108,27 +109,36 @@ def live_and_copy(
 def live_in_a_child(run: Visit, path: Path, life: int, seed: int, crash: Where | None) -> Life:
     """Live in a forked process, which kills itself at the point; its error is a `LifeFailed`."""
     close_all()  # LMDB's environments do not survive a fork
-    reading, writing = os.pipe()
-    pid = fork()
-    if not pid:
-        os.close(reading)
-        _live_and_exit(run, path, life, seed, crash, writing)
-    os.close(writing)
     facts: list[Fact] = []
     failed = None
-    try:
-        with open(reading, "rb") as pipe:  # noqa: PTH123 - it is a descriptor
-            while head := pipe.read(1 + _LENGTH.size):
-                data = pipe.read(_LENGTH.unpack(head[1:])[0])
-                if head[:1] == _FACT:
-                    facts.append(decode_fact(data))
-                else:
-                    failed = data.decode()
-    finally:
-        _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
+    with TemporaryFile() as trace:
+        reading, writing = os.pipe()
+        pid = fork()
+        if not pid:
+            os.close(reading)
+            limit_process(trace)
+            _live_and_exit(run, path, life, seed, crash, writing)
+        os.close(writing)
+        try:
+            with open(reading, "rb") as pipe:  # noqa: PTH123 - it is a descriptor
+                while head := pipe.read(1 + _LENGTH.size):
+                    data = pipe.read(_LENGTH.unpack(head[1:])[0])
+                    if head[:1] == _FACT:
+                        facts.append(decode_fact(data))
+                    else:
+                        failed = LifeFailed(**msgspec.msgpack.decode(data, type=dict[str, str]))
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)  # nobody waits for what it does
+            raise
+        finally:
+            _, status = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code == -signal.SIGALRM:
+            trace.seek(0)
+            inside, _, _ = trace.read().decode().partition(f" in {_live_and_exit.__name__}")
+            failed = hung(life, inside.rpartition("\n")[0])
     if failed is not None:
-        return Life(facts, None, LifeFailed(failed))
+        return Life(facts, None, failed)
     if code == _ENDED_WELL:
         return Life(facts, None)
     died_at = next((f.token for f in reversed(facts) if isinstance(f, Passed)), None)
@@ -152,8 +162,13 @@ def _live_and_exit(
     try:
         run(World(path, life=life, seed=seed, crash=crash, files=KilledFiles, hear=hear))
         code = _ENDED_WELL
-    except BaseException:  # noqa: BLE001 - whatever it is crosses to the parent, as words
-        send(_FAILED, traceback.format_exc().rstrip().encode())
+    except BaseException as error:  # noqa: BLE001 - whatever it is crosses to the parent, as words
+        words = {
+            "words": words_of_error(error),
+            "at": place_of(error),
+            "trace": traceback.format_exc(),
+        }
+        send(_FAILED, msgspec.msgpack.encode(words))
     finally:
         # Nothing of the parent's may run here: neither its `finally` blocks nor its exit handlers.
         os._exit(code)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import signal
 import time
 from collections import Counter
@@ -15,14 +16,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
+from pathlib import Path
 from random import Random
+from threading import Timer
 from typing import TypeAlias
 
 from blake3 import blake3
 
 from bootledger.environment import close_all
+from bootledger.simulation.forks import die_with
 from bootledger.simulation.memory import expect_openings
+from bootledger.simulation.places import fresh_place, make_places_in
 from bootledger.simulation.reports import Report
 from bootledger.simulation.schedules import Schedule, point_name
 from bootledger.simulation.tasks import Found, Plan, play_one, play_pairs, play_random
@@ -30,6 +36,8 @@ from bootledger.simulation.tasks import Found, Plan, play_one, play_pairs, play_
 _RANDOM_RUNS = 50
 """Random runs in one task."""
 _PAIRS_CRASHES = 2
+_LET_END_S = 2.0
+"""How long workers have to end when an exploration is cut short, before they are killed."""
 
 Told: TypeAlias = Callable[[Report], None]
 """Told of the report as it is so far, again and again. What it raises ends the exploration."""
@@ -148,23 +156,35 @@ def _workers(plan: Plan, count: int) -> Iterator[Callable[[Iterable[Task]], Iter
     close_all()  # LMDB's environments do not survive a fork
     context = multiprocessing.get_context("fork")  # a scenario is code: it cannot be sent
     halt = context.Event()
-    pool = ProcessPoolExecutor(
-        count, mp_context=context, initializer=_remember, initargs=(plan, halt)
-    )
-    try:
-        yield partial(pool.map, _do)
-    finally:
-        halt.set()  # whatever is at work when the exploration is cut short need not be done
-        pool.shutdown(cancel_futures=True)
+    with fresh_place() as room:
+        known = (plan, halt, os.getpid(), room)
+        pool = ProcessPoolExecutor(count, mp_context=context, initializer=_remember, initargs=known)
+        try:
+            yield partial(pool.map, _do)
+        finally:
+            halt.set()  # whatever is at work when the exploration is cut short need not be done
+            workers = list(pool._processes.values())  # noqa: SLF001 - Python 3.14 has kill_workers
+            killer = Timer(_LET_END_S, _kill, [workers])
+            killer.start()
+            pool.shutdown(cancel_futures=True)
+            killer.cancel()
+
+
+def _kill(workers: Iterable[BaseProcess]) -> None:
+    for worker in workers:
+        worker.kill()
 
 
 _remembered: list[Plan] = []
 """In a worker: the plan that it was forked for."""
 
 
-def _remember(plan: Plan, halt: Event) -> None:
+def _remember(plan: Plan, halt: Event, parent: int, room: Path) -> None:
+    die_with(parent)
+    make_places_in(room)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells everybody: the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for ours in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(ours, signal.SIG_DFL)
     expect_openings()
     gc.freeze()
     _remembered.append(plan._replace(halted=halt.is_set))

@@ -11,11 +11,21 @@ from pathlib import Path
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of ours is made below it
 
 
+_rooms: list[Path] = []
+"""In a worker: where its parent tidies up, should it be killed."""
+
+
+def make_places_in(room: Path) -> None:
+    """Have this process, a worker, make its places in the directory `room` of its parent."""
+    _rooms.append(room)
+
+
 @contextmanager
 def fresh_place() -> Iterator[Path]:
     """Make an empty directory for the length of the block, in memory if the machine can."""
-    memory = _MEMORY if _MEMORY.is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="bootledger-world-", dir=memory) as path:
+    rooms = [*_rooms[-1:], _MEMORY]
+    room = next((room for room in rooms if room.is_dir()), None)
+    with tempfile.TemporaryDirectory(prefix="bootledger-world-", dir=room) as path:
         yield Path(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from bootledger.simulation.raising import words_of_error
 from bootledger.simulation.schedules import Schedule, words_of
 
 DEFAULT_MIN_BOUNDARIES = 20
@@ -93,5 +94,4 @@ class Report(msgspec.Struct, kw_only=True):
 
 def violation(schedule: Schedule, error: BaseException, story: tuple[str, ...]) -> Violation:
     """Return the violation that `error` stands for."""
-    kind = "" if type(error) is AssertionError else f"{type(error).__name__}: "
-    return Violation(words_of(schedule), f"{kind}{error}", story)
+    return Violation(words_of(schedule), words_of_error(error), story)

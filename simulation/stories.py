@@ -33,6 +33,7 @@ from bootledger.simulation.facts import (
     Passed,
     Refused,
 )
+from bootledger.simulation.raising import LifeFailed, place_of
 from bootledger.simulation.schedules import point_name
 from bootledger.statemachine.events import Event, kind_of
 
@@ -74,6 +75,8 @@ def _steps(life: Life) -> Iterator[str]:
         yield f"asks to record {asked} and never hears of it"
     yield from _told(passed[:-1] if life.died_at else passed)
     yield _end(life)
+    if isinstance(life.error, LifeFailed):
+        yield from (_STEP + line for line in life.error.trace.splitlines())
 
 
 def _line(fact: Appended | Refused | Fetched | Flipped | Noted, asked: str) -> str:
@@ -98,7 +101,10 @@ def _end(life: Life) -> str:
         return f"DIES at {life.died_at}"
     if (error := life.stopped_by) is not None:
         return f"STOPS: {type(error).__name__}: {error}"
-    return "reaches its end" if life.error is None else "RAISES an error"
+    if life.error is None:
+        return "reaches its end"
+    at = place_of(life.error)
+    return f"RAISES an error at {at}" if at else "RAISES an error"
 
 
 def _told(passed: Sequence[str]) -> Iterator[str]:
