@@ -10,10 +10,11 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from struct import Struct
 from tempfile import TemporaryFile
-from typing import NamedTuple, NoReturn, TypeAlias
+from typing import IO, NamedTuple, NoReturn, TypeAlias
 
 import msgspec
 
@@ -116,8 +117,7 @@ def live_in_a_child(run: Visit, path: Path, life: int, seed: int, crash: Where |
         pid = fork()
         if not pid:
             os.close(reading)
-            limit_process(trace)
-            _live_and_exit(run, path, life, seed, crash, writing)
+            _live_and_exit(partial(_live_limited, trace, run), path, life, seed, crash, writing)
         os.close(writing)
         try:
             with open(reading, "rb") as pipe:  # noqa: PTH123 - it is a descriptor
@@ -135,7 +135,7 @@ def live_in_a_child(run: Visit, path: Path, life: int, seed: int, crash: Where |
         code = os.waitstatus_to_exitcode(status)
         if code == -signal.SIGALRM:
             trace.seek(0)
-            inside, _, _ = trace.read().decode().partition(f" in {_live_and_exit.__name__}")
+            inside, _, _ = trace.read().decode().partition(f" in {_live_limited.__name__}")
             failed = hung(life, inside.rpartition("\n")[0])
     if failed is not None:
         return Life(facts, None, failed)
@@ -145,6 +145,11 @@ def live_in_a_child(run: Visit, path: Path, life: int, seed: int, crash: Where |
     if code != -signal.SIGKILL or died_at is None or crash is None:
         return Life(facts, None, LifeFailed(f"its process ended with {code}, killed by others"))
     return Life(facts, died_at)
+
+
+def _live_limited(trace: IO[bytes], run: Visit, world: World) -> None:
+    limit_process(trace)
+    run(world)
 
 
 def _live_and_exit(
