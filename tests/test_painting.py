@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from typer.testing import CliRunner
 
 from bootledger.cli.app import app
 from bootledger.cli.errors import ExitCode
-from bootledger.cli.painting import painted_history, painted_timeline
+from bootledger.cli.moments import Moment
+from bootledger.cli.painting import painted_fleet, painted_history, painted_timeline
 from bootledger.diagrams.sequence import Kind, mermaid_sequence
 from bootledger.errors import InvalidValue
 from bootledger.projections import course as courses
@@ -31,7 +31,6 @@ from bootledger.simulation.scenes import LANES, scenes
 from bootledger.statemachine.events import Abort, Checkpoint, Event, Resume, Suspend, kind_of
 from bootledger.statemachine.fold import EMPTY, advance
 from bootledger.statemachine.progress import State
-from bootledger.store.lmdb import LmdbEventStore
 from bootledger.store.memory import MemoryEventStore
 
 EVENTS = list(history())
@@ -235,43 +234,29 @@ def test_a_timeline_says_when_nobody_worked() -> None:
     ]
 
 
-def test_the_command_paints_what_the_ledger_says(tmp_path: Path) -> None:
-    """`--intent`, `--timeline` and `--fleet` write the library's pictures, at a position too."""
-    path = tmp_path / "ledger"
-    with closing(LmdbEventStore.open(path)) as store:
-        append(store, [(INTENT, event) for event in EVENTS])
-
-    def said(*arguments: str) -> str:
-        done = CliRunner().invoke(app, ["diagram", str(path), *arguments])
-        assert done.exit_code == 0, done.output
-        return done.output
-
-    assert said("--intent", str(INTENT)[:8]) == painted_history(INTENT, Course(STORE, INTENT))
-    assert said("--timeline", str(INTENT)) == painted_timeline(INTENT, Course(STORE, INTENT))
-    assert said("--timeline", str(INTENT), "--at", "30") == painted_timeline(
-        INTENT, Course(STORE, INTENT, 30)
+def test_the_fleet_names_the_nodes_of_a_state() -> None:
+    """Who points at a state hears of its first twenty nodes, and which of their owners died."""
+    store = MemoryEventStore()
+    begun = [(numbered(n), sample.begin(node_id=f"node-{n}")) for n in range(1, 26)]
+    append(store, [*begun, (INTENT, sample.begin(node_id="<&>"))])
+    latest = rebuild(store, LatestIntents())
+    alive = [numbered(n) for n in range(1, 26)]
+    picture = painted_fleet(latest, Moment(26, 1), running=alive)
+    told = [f"node-{n}" for n in range(1, 21)]
+    assert f"<title>{', '.join(told)}, and 6 more</title>" in picture
+    assert "✗ 1 owner died" in picture
+    few = painted_fleet(
+        rebuild(store_of(sample.begin(node_id="<&>")), LatestIntents()), Moment(1, 1), running=()
     )
-    assert "1 intent at position 69" in said("--fleet")
-    assert said("--fleet", "--at", "69") == said("--fleet")
-    assert "▶" not in said("--fleet")
+    assert "<title>&lt;&amp;&gt; (owner died)</title>" in few
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--fleet"],
-        ["LEDGER"],
-        ["LEDGER", "--fleet", "--intent", "0190"],
-        ["LEDGER", "--fleet", "--format", "dot"],
-        ["LEDGER", "--fleet", "--at", "1000"],
-    ],
-)
-def test_a_picture_that_makes_no_sense_is_refused(arguments: list[str], tmp_path: Path) -> None:
-    """One picture, of a ledger that is named, as SVG, of a position that exists."""
-    with closing(LmdbEventStore.open(tmp_path / "ledger")):
-        pass
-    words = [str(tmp_path / "ledger") if word == "LEDGER" else word for word in arguments]
-    assert CliRunner().invoke(app, ["diagram", *words]).exit_code == ExitCode.REFUSED
+def test_bytes_lie_as_high_as_in_the_snapshot() -> None:
+    """The scale goes up to the snapshot's size, and the share that is here stands at its end."""
+    half = painted_timeline(INTENT, Course(STORE, INTENT, 26))
+    assert ">50M</text>" in half
+    assert ">50%</text>" in half
+    assert ">100%</text>" in painted_timeline(INTENT, Course(STORE, INTENT))
 
 
 STORY = (
