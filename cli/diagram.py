@@ -52,7 +52,10 @@ def diagram(
         str | None, typer.Option(metavar="ID", help="Paint the way of this intent of LEDGER.")
     ] = None,
     fleet: Annotated[
-        bool, typer.Option("--fleet", help="Paint how many intents of LEDGER are in each state.")
+        bool,
+        typer.Option(
+            "--fleet", help="Paint how many intents of LEDGER are in each state: the default."
+        ),
     ] = False,
     timeline: Annotated[
         str | None, typer.Option(metavar="ID", help="Draw this intent of LEDGER over time.")
@@ -63,7 +66,7 @@ def diagram(
         typer.Option(
             "--format",
             help="What it is written as; what is painted is SVG.",
-            show_default="mermaid, or svg for LEDGER",
+            show_default="by FILE's ending, else mermaid, or svg for LEDGER",
         ),
     ] = None,
     guards: Annotated[bool, typer.Option("--guards", help="Name the guards too.")] = False,
@@ -84,14 +87,23 @@ def diagram(
     An intent's way: how often and how long it was where, where its owners died, where it is.
     """
     with told_to_people():
+        asked = {"--intent": intent, "--timeline": timeline, "--at": at}
+        wished = [f"{name} {value}" for name, value in asked.items() if value is not None]
+        wished += ["--fleet"] if fleet else []
         if ledger is None:
-            if intent is not None or fleet or timeline is not None or at is not None:
-                raise InvalidValue("no LEDGER is named", hint="bootledger diagram LEDGER --fleet")
-            _write(_table(format_ or Format.MERMAID, guards=guards), output)
+            if wished:
+                raise InvalidValue(
+                    "no LEDGER is named", hint=f"bootledger diagram LEDGER {' '.join(wished)}"
+                )
+            format_ = _format(format_, output) or Format.MERMAID
+            _write(_table(format_, guards=guards), output)
             return
-        if format_ not in {None, Format.SVG}:
-            raise InvalidValue(f"what is painted is SVG, not {format_}", hint="--format svg")
-        if sum((intent is not None, fleet, timeline is not None)) != 1:
+        ending = "" if output is None else output.suffix.lower()
+        if _format(format_, output) not in {None, Format.SVG} or ending not in {"", ".svg"}:
+            raise InvalidValue(
+                "what is painted is SVG", hint="--format svg, and a file that ends in .svg"
+            )
+        if sum((intent is not None, fleet, timeline is not None)) > 1:
             raise InvalidValue(
                 "one picture is drawn of a ledger", hint="--intent ID, --fleet or --timeline ID"
             )
@@ -99,24 +111,58 @@ def diagram(
             _write(_painted(log, intent, timeline, at, guards=guards), output)
 
 
+_ENDINGS = {
+    ".mmd": Format.MERMAID,
+    ".dot": Format.DOT,
+    ".puml": Format.PLANTUML,
+    ".scxml": Format.SCXML,
+    ".md": Format.MARKDOWN,
+    ".svg": Format.SVG,
+}
+
+
+def _format(format_: Format | None, output: Path | None) -> Format | None:
+    """Return what was asked for, or what the file's ending says; None if neither says anything.
+
+    Raises `InvalidValue` if they differ, or if only an ending is there and it says nothing.
+    """
+    ending = "" if output is None else output.suffix.lower()
+    named = _ENDINGS.get(ending)
+    if ending and (named or format_) != (format_ or named or ""):
+        means = "of no format" if named is None else f"of {named}, not {format_}"
+        raise InvalidValue(
+            f"{output}: {ending!r} is the ending {means}",
+            hint=", ".join(f"{known} for {of}" for known, of in _ENDINGS.items()),
+        )
+    return named or format_
+
+
 def _painted(
     log: IntentLog, intent: str | None, timeline: str | None, at: str | None, *, guards: bool
 ) -> str:
     store = log.store
-    then = moment(store, str(store.last_position()) if at is None else at)
-    if (name := intent or timeline) is not None:
-        intent_id = log.find(name)
-        course = Course(store, intent_id, then.position)
-        if timeline is None:
-            return painted_history(intent_id, course, guards=guards)
-        return painted_timeline(intent_id, course)
-    return painted_fleet(_latest(log, then, at), then, guards=guards)
+    name = timeline if intent is None else intent
+    if name is None:
+        latest, now = _latest(log, at)
+        alive = [one for one in latest.unfinished if store.claimed(one)] if at is None else None
+        return painted_fleet(latest, now, guards=guards, running=alive)
+    intent_id = log.find(name)
+    running = store.claimed(intent_id)
+    now = moment(store, str(store.last_position()) if at is None else at)
+    # Asked before and after: an owner that comes or goes in between is not taken for dead.
+    running = running or store.claimed(intent_id)
+    course = Course(store, intent_id, now.position)
+    alive_now, then = (running, None) if at is None else (None, now)
+    if timeline is None:
+        return painted_history(intent_id, course, guards=guards, running=alive_now, then=then)
+    return painted_timeline(intent_id, course, running=alive_now, then=then)
 
 
-def _latest(log: IntentLog, then: Moment, at: str | None) -> Latest:
+def _latest(log: IntentLog, at: str | None) -> tuple[Latest, Moment]:
+    now = moment(log.store, str(log.store.last_position()) if at is None else at)
     if at is None:
-        return catch_up(log.store, LatestIntents())
-    return as_of(log.store, then.position).latest
+        return catch_up(log.store, LatestIntents()), now
+    return as_of(log.store, now.position).latest, now
 
 
 def _table(format_: Format, *, guards: bool) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Container, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -13,40 +15,78 @@ from bootledger.diagrams.timeline import Lane, Shape, timeline
 from bootledger.projections.course import Course
 from bootledger.projections.lanes import lanes
 from bootledger.projections.latest import Latest
-from bootledger.projections.trail import Often, Trail, fleet, trail
-from bootledger.statemachine.progress import State
+from bootledger.projections.trail import Deaths, Often, Trail, fleet, trail
+from bootledger.statemachine.progress import Progress, State, known
 
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
 
 
-def painted_history(intent_id: UUID, course: Course, *, guards: bool = False) -> str:
-    """Return the machine as SVG, with one intent's way through it painted on."""
-    return svg(chart_of_table(), guards=guards, paint=paint_of(intent_id, trail(course)))
+def painted_history(
+    intent_id: UUID,
+    course: Course,
+    *,
+    guards: bool = False,
+    running: bool | None = None,
+    then: Moment | None = None,
+) -> str:
+    """Return the machine as SVG, with one intent's way through it painted on.
+
+    `running` says whether a live process owns it, None if nobody can tell; `then` that it is a
+    picture of the past.
+    """
+    paint = paint_of(intent_id, trail(course), running=running, then=then)
+    return svg(chart_of_table(), guards=guards, paint=paint)
 
 
-def painted_fleet(latest: Latest, then: Moment, *, guards: bool = False) -> str:
-    """Return the machine as SVG, with how many intents stand in each state."""
+def painted_fleet(
+    latest: Latest, now: Moment, *, guards: bool = False, running: Container[UUID] | None = None
+) -> str:
+    """Return the machine as SVG, with how many intents stand in each state, and of which nodes.
+
+    `running` are the intents that a live process owns; None of the past, of which nobody can tell.
+    """
     count = fleet(latest)
+    nodes: defaultdict[State, dict[str, None]] = defaultdict(dict)
+    dead: Counter[State] = Counter()
+    for intent_id, progress in latest.by_intent().items():
+        alive = None if running is None else intent_id in running
+        how = _how(progress, alive)
+        node = _node(progress)
+        if how == _DIED:
+            dead[progress.state] += 1
+            node = f"{node} ({how})"
+        nodes[progress.state][node] = None
     paint = Paint(
         states={state.value: _many(number, "intent") for state, number in count.items()},
-        caption=f"{_many(count.total(), 'intent')} at position {then.position}, "
-        f"{utc(then.recorded_at_ms)}",
+        crashes={
+            state.value: _many(number, "owner died", "owners died")
+            for state, number in dead.items()
+        },
+        told={state.value: _listed(list(names)) for state, names in nodes.items()},
+        caption=f"{_many(count.total(), 'intent')}, {_as_of(now)}",
     )
     return svg(chart_of_table(), guards=guards, paint=paint)
 
 
-def painted_timeline(intent_id: UUID, course: Course) -> str:
-    """Return one intent over time as SVG, of a bounded size."""
+def painted_timeline(
+    intent_id: UUID, course: Course, *, running: bool | None = None, then: Moment | None = None
+) -> str:
+    """Return one intent over time as SVG, of a bounded size; `running`, `then` as for a history."""
     found = lanes(course, _WIDTH_PX)
-    title = f"intent {intent_id}, from {utc(found.begin_ms)}, {duration(_span_ms(course))}"
+    title = (
+        f"{_standing(found.progress, running, then)}\n"
+        f"intent {intent_id}, from {utc(found.begin_ms)}, {duration(_span_ms(course))}"
+    )
+    share = _share(found.progress)
+    most = found.size_bytes
     every = [
         Lane("turns", Shape.FLAGS, found.turns, "violet"),
         Lane("state", Shape.BARS, found.states),
         Lane("owner", Shape.BARS, found.owners, "green"),
         Lane("", Shape.CROSSES, found.deaths, "red"),
         Lane("suspended", Shape.BARS, found.suspended, "amber"),
-        Lane("bytes", Shape.RANGES, found.copied),
-        Lane("reused", Shape.RANGES, found.reused, "green"),
+        Lane("bytes", Shape.RANGES, found.copied, most=most, words=share),
+        Lane("reused", Shape.RANGES, found.reused, "green", most=most),
         Lane("LSN", Shape.STAIRS, found.applied),
     ]
     return timeline(
@@ -61,9 +101,15 @@ def painted_timeline(intent_id: UUID, course: Course) -> str:
 _WIDTH_PX = 900
 
 
-def paint_of(intent_id: UUID, found: Trail) -> Paint:
-    """Return what one intent's way looks like on the machine."""
+def paint_of(
+    intent_id: UUID, found: Trail, *, running: bool | None = None, then: Moment | None = None
+) -> Paint:
+    """Return what one intent's way looks like on the machine; `running`, `then` as for a history.
+
+    It stands in green only where it is completed.
+    """
     progress = found.progress
+    how = _how(progress, running)
     return Paint(
         states={
             state.value: "" if state is State.ABSENT else _often(often)
@@ -74,12 +120,72 @@ def paint_of(intent_id: UUID, found: Trail) -> Paint:
             for step, often in found.steps.items()
         },
         crashes={
-            state.value: f"{_many(deaths.count, 'crash', 'crashes')}, {utc(deaths.last_ms)}"
+            state.value: f"{_crashes(deaths)}, {utc(deaths.last_ms)}"
             for state, deaths in found.crashes.items()
         },
         now=progress.state.value,
-        caption=f"intent {intent_id}: {progress.version} events, {utc(progress.recorded_at_ms)}",
+        now_words=how,
+        now_colour="green" if progress.state is State.COMPLETED else _COLOURS[how],
+        caption=f"{_standing(progress, running, then)}\n"
+        f"intent {intent_id}, {_many(progress.version, 'event')}, "
+        f"the last at {utc(progress.recorded_at_ms)}",
     )
+
+
+_DIED = "owner died"
+_COLOURS = {"": "ink", "running": "blue", "stopped": "amber", _DIED: "red"}
+
+
+def _how(progress: Progress, running: bool | None) -> str:
+    """Return in words whether somebody works on it; none for what is over or of the past."""
+    if running is None or not progress.unfinished:
+        return ""
+    if running:
+        return "running"
+    return "stopped" if progress.state is State.SUSPENDED else _DIED
+
+
+def _standing(progress: Progress, running: bool | None, then: Moment | None) -> str:
+    """Return of which node it is, where it stands, how far it copied, and as of when."""
+    where = progress.state.value
+    if progress.state is State.SUSPENDED:
+        where = f"{where} in {progress.phase}"
+    if progress.unfinished and progress.phase is State.TRANSFERRING:
+        where = " ".join([where, *([share] if (share := _share(progress)) else [])])
+    parts = [where, _how(progress, running), "" if then is None else _as_of(then)]
+    return f"{_node(progress)}: {', '.join(part for part in parts if part)}"
+
+
+def _share(progress: Progress) -> str:
+    """Return how much of the last snapshot is here; nothing if its size is not known."""
+    snapshot = progress.snapshot
+    if snapshot is None or not snapshot.size_bytes:
+        return ""
+    return f"{min(100, 100 * snapshot.staged_bytes // snapshot.size_bytes)}%"
+
+
+def _as_of(then: Moment) -> str:
+    if not then.position:
+        return "before the first event"
+    return f"as of position {then.position}, {utc(then.recorded_at_ms)}"
+
+
+def _node(progress: Progress) -> str:
+    return known(progress.begin, "how it began").node_id
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f", and {more} more" if more > 0 else "")
+
+
+_MOST_NAMED = 20
+
+
+def _crashes(deaths: Deaths) -> str:
+    if deaths.certain:
+        return _many(deaths.count, "crash", "crashes")
+    return _many(deaths.count, "crash or stop", "crashes or stops")
 
 
 def _often(often: Often) -> str:

@@ -20,12 +20,16 @@ class Step(NamedTuple):
 class Paint:
     """Words for states and edges: those that have any are emphasised, all others recede.
 
-    `crashes` says of a state that somebody died in it, `now` is where it stands. `caption` is
-    written above the picture.
+    `crashes` says of a state that somebody died in it. `now` is where it stands, `now_words` how,
+    and `now_colour` (one of `svg_text.COLOURS`) whether that is good. `told` is what a reader hears
+    who points at a state. `caption`, of one line or several, is written above the picture.
     """
 
     states: Mapping[str, str] = field(default_factory=dict)
     steps: Mapping[Step, str] = field(default_factory=dict)
     crashes: Mapping[str, str] = field(default_factory=dict)
     now: str | None = None
+    now_words: str = ""
+    now_colour: str = "ink"
+    told: Mapping[str, str] = field(default_factory=dict)
     caption: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import pairwise
 
 from bootledger.diagrams.chart import Chart, Edge
@@ -13,6 +14,7 @@ from bootledger.diagrams.paint import Paint, Step
 from bootledger.diagrams.svg_text import (
     LINE_PX,
     document,
+    heading,
     number,
     text,
     titled,
@@ -55,9 +57,10 @@ def svg(chart: Chart, *, guards: bool = False, paint: Paint | None = None) -> st
     was not visited recedes.
     """
     drawing = draw(chart, guards=guards, paint=paint)
-    above = LINE_PX * 1.5 if paint and paint.caption else 0.0
+    caption = paint.caption.splitlines() if paint else []
+    above = LINE_PX * (len(caption) + 0.5) if caption else 0.0
     size = drawing.layout.size
-    width = max(size.width, widest_px([paint.caption if paint else ""]) + 2 * MARGIN_PX)
+    width = max(size.width, widest_px(caption) + 2 * MARGIN_PX)
     lines = document(
         width,
         size.height + above,
@@ -90,9 +93,9 @@ def draw(chart: Chart, *, guards: bool = False, paint: Paint | None = None) -> D
 def _state_lines(state: str, paint: Paint | None) -> tuple[str, ...]:
     if paint is None:
         return (state,)
-    now = f"▶ {state}" if state == paint.now else state
+    name, how = (f"▶ {state}", paint.now_words) if state == paint.now else (state, "")
     crashes = f"✗ {paint.crashes[state]}" if state in paint.crashes else ""
-    return tuple(line for line in (now, paint.states.get(state, ""), crashes) if line)
+    return tuple(line for line in (name, how, paint.states.get(state, ""), crashes) if line)
 
 
 def _label_lines(edge: Edge, paint: Paint | None, *, guards: bool) -> Iterator[Line]:
@@ -112,8 +115,7 @@ def _size(lines: Sequence[str], across_px: float, along_px: float) -> Size:
 
 
 def _body(drawing: Drawing, above: float) -> Iterator[str]:
-    if drawing.paint and drawing.paint.caption:
-        yield text(MARGIN_PX, MARGIN_PX, drawing.paint.caption, kind="fill-ink bold")
+    yield from heading(drawing.paint.caption if drawing.paint else "")
     yield f'<g transform="translate(0 {number(above)})">'
     # What was gone along lies above what was not.
     for pair, points in sorted(
@@ -203,7 +205,7 @@ def _state(drawing: Drawing, state: str) -> str:
     fill, stroke, faint, more = "box", "ink", "", ""
     if paint is not None:
         if state == paint.now:
-            fill, stroke, more = "visited", "green", ' stroke-width="3"'
+            fill, stroke, more = "visited", paint.now_colour, ' stroke-width="3"'
         elif state in paint.states:
             fill, stroke, more = "visited", "blue", ' stroke-width="2"'
         else:
@@ -230,7 +232,9 @@ def _state(drawing: Drawing, state: str) -> str:
         )
         for place, line in enumerate(lines)
     ]
-    return f'<g class="state{faint}">{"".join((*rings, *words))}</g>'
+    told = paint.told.get(state, "") if paint else ""
+    parts = (f"<title>{escape(told, quote=False)}</title>" if told else "", *rings, *words)
+    return f'<g class="state{faint}">{"".join(parts)}</g>'
 
 
 def _kind_of(line: str, place: int) -> str:

@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
+from bootledger.diagrams.layout import MARGIN_PX
+
 LINE_PX = 15.0
 FONT_PX = 11.0
 _ADVANCE = 0.62
@@ -63,6 +65,7 @@ def document(
     yield from _rules(_LIGHT)
     yield "@media (prefers-color-scheme: dark) {"
     yield from _rules(_DARK)
+    yield ".faint { opacity: 0.6; }"
     yield "}"
     yield "</style>"
     yield '<rect class="fill-paper" width="100%" height="100%"/>'
@@ -101,6 +104,13 @@ def text(x: float, y: float, words: str, *, kind: str = "fill-ink", anchor: str 
         f'<text class="{kind}" x="{number(x)}" y="{number(y + FONT_PX * 0.35)}"{where}>'
         f"{escape(words, quote=False)}</text>"
     )
+
+
+def heading(words: str) -> Iterator[str]:
+    """Yield what stands above a picture, line by line: the first one is the title."""
+    for place, line in enumerate(words.splitlines()):
+        kind = "fill-quiet" if place else "fill-ink bold"
+        yield text(MARGIN_PX, MARGIN_PX + place * LINE_PX, line, kind=kind)
 
 
 def titled(words: str, *parts: str) -> str:

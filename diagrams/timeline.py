@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bootledger.diagrams.layout import MARGIN_PX
-from bootledger.diagrams.svg_text import LINE_PX, document, number, text, titled, width_px
+from bootledger.diagrams.svg_text import (
+    LINE_PX,
+    document,
+    heading,
+    number,
+    text,
+    titled,
+    widest_px,
+    width_px,
+)
 
 _NAMES_PX = 96.0
 _LOW_PX, _HIGH_PX = 20.0, 84.0
@@ -72,12 +81,18 @@ class Shape(enum.Enum):
 
 @dataclass(frozen=True)
 class Lane:
-    """Marks of one kind in the order of time; a lane without a name lies upon the one before."""
+    """Marks of one kind in the order of time; a lane without a name lies upon the one before.
+
+    What is measured is drawn on a scale up to `most`, or to the highest mark if that is higher;
+    `words` are written at the end of the lane.
+    """
 
     name: str
     shape: Shape
     marks: Sequence[Marked]
     colour: str = "blue"
+    most: int = 0
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +117,8 @@ def timeline(
     scale = _Scale(begin_ms, end_ms, width_px)
     flags = [lane for lane in lanes if lane.shape is Shape.FLAGS]
     rows = _MOST_FLAG_ROWS if any(lane.marks for lane in flags) else 0
-    top = MARGIN_PX + LINE_PX + rows * LINE_PX + _BETWEEN_PX
+    lines = title.splitlines()
+    top = MARGIN_PX + (len(lines) + rows) * LINE_PX + _BETWEEN_PX
     body: list[str] = []
     y = place = top
     for lane in lanes:
@@ -118,12 +134,12 @@ def timeline(
             )
         body += _lane(lane, scale, place, height)
     over = [part for lane in flags for part in _flags(lane, scale, top, y - _BETWEEN_PX)]
-    whole = 2 * MARGIN_PX + _NAMES_PX + width_px + 30
-    heading = text(MARGIN_PX, MARGIN_PX, title, kind="fill-ink bold")
+    whole = max(_NAMES_PX + width_px + 30, widest_px(lines)) + 2 * MARGIN_PX
     axis = list(_axis(scale, top, y - _BETWEEN_PX))
     height = y + LINE_PX + MARGIN_PX
-    parts = [heading, *axis, *body, *over]
-    return "\n".join(document(whole, height, title, "A history over time", parts)) + "\n"
+    parts = [*heading(title), *axis, *body, *over]
+    named = ", ".join(lines)
+    return "\n".join(document(whole, height, named, "A history over time", parts)) + "\n"
 
 
 def _axis(scale: _Scale, top: float, bottom: float) -> Iterator[str]:
@@ -193,7 +209,7 @@ def _crosses(lane: Lane, scale: _Scale, y: float) -> Iterator[str]:
 
 def _measured(lane: Lane, scale: _Scale, y: float, height: float) -> Iterator[str]:
     ranges = lane.shape is Shape.RANGES
-    most = max((mark.high for mark in lane.marks), default=1) or 1
+    most = max((lane.most, *(mark.high for mark in lane.marks))) or 1
     least = 0 if ranges else min((mark.low for mark in lane.marks), default=0)
 
     def at(value: int) -> float:
@@ -203,6 +219,8 @@ def _measured(lane: Lane, scale: _Scale, y: float, height: float) -> Iterator[st
         right = MARGIN_PX + _NAMES_PX + scale.width
         for value in (most, least):
             yield text(right + 4, at(value), _short(value), kind="fill-quiet")
+        if lane.words:
+            yield text(right + 4, y + height / 2, lane.words)
     path = ""
     for mark in lane.marks:
         x = scale.x(mark.start_ms)

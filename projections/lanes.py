@@ -10,7 +10,7 @@ from collections import defaultdict
 import msgspec
 
 from bootledger.projections.course import Course, Told
-from bootledger.projections.trail import is_death
+from bootledger.projections.trail import SILENT, Ending, ending_of
 from bootledger.statemachine.events import (
     Abort,
     Begin,
@@ -22,7 +22,8 @@ from bootledger.statemachine.events import (
     Suspend,
     kind_of,
 )
-from bootledger.statemachine.progress import State
+from bootledger.statemachine.fold import EMPTY
+from bootledger.statemachine.progress import Progress, State
 
 DEFAULT_COLUMNS = 1000
 
@@ -46,8 +47,10 @@ class Lanes(msgspec.Struct):
     """One intent from begin to end, or to its last event. Each lane has two marks a column or less.
 
     `states`: where it stood. `copied` and `reused`: ranges of the snapshot. `applied`: checkpoints.
-    `owners`: from the first to the last event of each life. `deaths`: from an owner's last event to
-    the resume of the next. `suspended`: why. `turns`: begin, generations, promote and the end.
+    `owners`: from the first to the last event of each life. `deaths`: from the last event of an
+    owner that ended without a word to the one that shows it. `suspended`: why. `turns`: begin,
+    generations, promote and the end. `size_bytes` is that of the largest snapshot, 0 if none was
+    told; `progress` is what was true at the end.
     """
 
     begin_ms: int
@@ -60,6 +63,8 @@ class Lanes(msgspec.Struct):
     deaths: list[Mark] = []
     suspended: list[Mark] = []
     turns: list[Mark] = []
+    size_bytes: int = 0
+    progress: Progress = EMPTY
 
 
 def lanes(course: Course, columns: int = DEFAULT_COLUMNS) -> Lanes:
@@ -79,9 +84,10 @@ class _Fold:
         self._marks: defaultdict[str, list[Mark]] = defaultdict(list)
         self._now_ms = self._entered_ms = self._alive_ms = self._stopped_ms = begin_ms
         self._state = State.ABSENT
-        self._epoch = 0
+        self._progress = EMPTY
+        self._size_bytes = 0
         self._why = ""
-        self._owned = True
+        self._owned = self._resumed = False
 
     def see(self, told: Told) -> None:
         """Take one more event into account."""
@@ -90,11 +96,10 @@ class _Fold:
         if told.after.state is not told.before.state:
             self._leave_state()
             self._state = told.after.state
-        if is_death(told.before, event):
-            self._add("deaths", before_ms, self._now_ms, f"died {told.before.state}")
-            self._add("owners", self._alive_ms, before_ms, f"epoch {told.before.epoch}")
+        self._end_life(told, before_ms)
         match event:
             case Begin():
+                self._own()
                 self._turn("begin")
             case SnapshotChunk():
                 self._chunk(event, opens=told.after.generation != told.before.generation)
@@ -103,17 +108,17 @@ class _Fold:
                 self._add("applied", self._now_ms, self._now_ms, "applied", lsn, lsn)
             case Suspend() if told.before.state is not State.SUSPENDED:
                 self._stopped_ms = self._now_ms
-                self._add("owners", self._alive_ms, self._now_ms, f"epoch {told.before.epoch}")
             case Resume():
-                self._alive_ms = self._now_ms
+                self._own()
             case Promote() | Complete() | Abort():
                 self._turn(kind_of(event))
             case _:
                 pass
         if told.before.state is State.SUSPENDED is not told.after.state:
             self._add("suspended", self._stopped_ms, self._now_ms, self._why)
-            self._owned = isinstance(event, Resume)
-        self._epoch = told.after.epoch
+        self._progress, self._resumed = told.after, isinstance(event, Resume)
+        snapshot = told.after.snapshot
+        self._size_bytes = max(self._size_bytes, (snapshot and snapshot.size_bytes) or 0)
         self._why = told.after.suspension.cause_class if told.after.suspension else ""
 
     def ended(self) -> Lanes:
@@ -121,9 +126,35 @@ class _Fold:
         self._leave_state()
         if self._state is State.SUSPENDED:
             self._add("suspended", self._stopped_ms, self._end_ms, self._why)
-        elif self._owned:
-            self._add("owners", self._alive_ms, self._now_ms, f"epoch {self._epoch}")
-        return Lanes(self._begin_ms, self._end_ms, **self._marks)
+        if self._owned:
+            self._life(self._progress, self._now_ms)
+        return Lanes(
+            self._begin_ms,
+            self._end_ms,
+            size_bytes=self._size_bytes,
+            progress=self._progress,
+            **self._marks,
+        )
+
+    def _own(self) -> None:
+        self._owned, self._alive_ms = True, self._now_ms
+
+    def _end_life(self, told: Told, before_ms: int) -> None:
+        before, event = told.before, told.recorded.event
+        ending = ending_of(before, event)
+        if ending is None:
+            return
+        self._owned = False
+        if ending in SILENT:
+            died = "died" if ending is Ending.DIED else "died or was stopped"
+            self._add("deaths", before_ms, self._now_ms, f"{died}, {before.state}")
+            self._life(before, before_ms)
+        elif not (isinstance(event, Suspend) and event.actor and self._resumed):
+            # An operator who takes an intent up and puts it down again at once was no owner.
+            self._life(before, self._now_ms)
+
+    def _life(self, progress: Progress, end_ms: int) -> None:
+        self._add("owners", self._alive_ms, end_ms, f"epoch {progress.epoch}")
 
     def _leave_state(self) -> None:
         if self._state is not State.ABSENT:

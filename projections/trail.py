@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections import Counter
 from typing import NamedTuple
 
@@ -9,9 +10,9 @@ import msgspec
 
 from bootledger.projections.course import Course
 from bootledger.projections.latest import Latest
-from bootledger.statemachine.events import Resume
+from bootledger.statemachine.events import Abort, Complete, Event, Resume, Suspend
 from bootledger.statemachine.fold import EMPTY
-from bootledger.statemachine.progress import Progress, State
+from bootledger.statemachine.progress import PHASES, Progress, State
 from bootledger.statemachine.table import always
 
 
@@ -36,10 +37,15 @@ class Often(msgspec.Struct):
 
 
 class Deaths(msgspec.Struct):
-    """How many owners died in a state, and when the last of them was heard of for the last time."""
+    """How many owners fell silent in a state, and when the last of them was heard of.
+
+    `certain` says whether all of them died; without it, some may have been alive until an operator
+    or a later bootstrap took the intent away.
+    """
 
     count: int = 0
     last_ms: int = 0
+    certain: bool = True
 
 
 class Trail(msgspec.Struct):
@@ -57,8 +63,7 @@ class Trail(msgspec.Struct):
 def trail(course: Course) -> Trail:
     """Return the way of an intent, in one pass over its events.
 
-    An owner died where another one resumed without a suspension before: whoever stops on purpose
-    says so.
+    Crashes are owners that ended without a word of their own, as `ending_of` tells.
     """
     found = Trail()
     for told in course:
@@ -74,17 +79,53 @@ def trail(course: Course) -> Trail:
         entered = found.states.setdefault(after.state, Often())
         if after.state is not before.state:
             entered.count += 1
-        if is_death(before, told.recorded.event):
+        ending = ending_of(before, told.recorded.event)
+        if ending in SILENT:
             deaths = found.crashes.setdefault(before.state, Deaths())
             deaths.count += 1
             deaths.last_ms = before.recorded_at_ms
+            deaths.certain = deaths.certain and ending is Ending.DIED
         found.progress = after
     return found
 
 
-def is_death(before: Progress, event: object) -> bool:
-    """Return whether `event` shows that the owner before it died without a word."""
-    return isinstance(event, Resume) and before.state is not State.SUSPENDED
+class Ending(enum.Enum):
+    """How an owner ended."""
+
+    SAID = enum.auto()
+    """It said so itself, or went on as its own next epoch."""
+    DIED = enum.auto()
+    """Another owner resumed, and there had been no word."""
+    TAKEN = enum.auto()
+    """An operator, or a later bootstrap of the node, decided over it, and there had been no word:
+    it was dead by then, or stopped because of that. The log does not tell which."""
+
+
+SILENT = (Ending.DIED, Ending.TAKEN)
+"""After these, the owner's own last event is the one before."""
+
+
+def ending_of(before: Progress, event: Event) -> Ending | None:
+    """Return how the owner of `before` ended if `event` shows that it did, None if it does not.
+
+    What an operator records is no sign of life of the owner.
+    """
+    if before.state not in PHASES:
+        return None
+    match event:
+        case Resume(dropped=dropped, holder=holder) if dropped and holder == before.holder:
+            return Ending.SAID
+        case Resume(actor=None):
+            return Ending.DIED
+        case Resume() | Suspend(cause_class="operator"):
+            return Ending.TAKEN
+        case Abort(actor=actor, abort_kind=kind):
+            own = before.begin is not None and actor == before.begin.node_id
+            return Ending.SAID if own and kind != "superseded" else Ending.TAKEN
+        case Suspend() | Complete():
+            return Ending.SAID
+        case _:
+            return None
 
 
 def fleet(latest: Latest) -> Counter[State]:

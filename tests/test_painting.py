@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from typer.testing import CliRunner
 
 from bootledger.cli.app import app
 from bootledger.cli.errors import ExitCode
-from bootledger.cli.painting import painted_history, painted_timeline
+from bootledger.cli.moments import Moment
+from bootledger.cli.painting import painted_fleet, painted_history, painted_timeline
 from bootledger.diagrams.sequence import Kind, mermaid_sequence
 from bootledger.errors import InvalidValue
 from bootledger.projections import course as courses
@@ -28,10 +28,9 @@ from bootledger.projections.latest import LatestIntents
 from bootledger.projections.runner import rebuild
 from bootledger.projections.trail import Deaths, fleet, trail
 from bootledger.simulation.scenes import LANES, scenes
-from bootledger.statemachine.events import Checkpoint, Event, Resume, Suspend, kind_of
+from bootledger.statemachine.events import Abort, Checkpoint, Event, Resume, Suspend, kind_of
 from bootledger.statemachine.fold import EMPTY, advance
 from bootledger.statemachine.progress import State
-from bootledger.store.lmdb import LmdbEventStore
 from bootledger.store.memory import MemoryEventStore
 
 EVENTS = list(history())
@@ -165,6 +164,61 @@ def test_a_timeline_has_as_many_marks_as_it_has_room() -> None:
     assert size < 2 * len(painted_timeline(INTENT, Course(store_of(*busy(2500)), INTENT)))
 
 
+def decided(*later: Event) -> MemoryEventStore:
+    """A life of three events, the last of them at 3000 ms, and what came of it then."""
+    begin = sample.begin(node_id="n")
+    applied = (Checkpoint(recorded_at_ms=at, applied_lsn=at, batches=0) for at in (2000, 3000))
+    return store_of(begin, *applied, *later)
+
+
+HOLD = Suspend(recorded_at_ms=9000, cause="wait", cause_class="operator", actor="ops")
+HANDED_ON = (
+    Resume(recorded_at_ms=10_000, epoch=2, holder=holder(9), actor="ops"),
+    Suspend(recorded_at_ms=10_000, cause="released", cause_class="shutdown", actor="ops"),
+)
+GONE = Abort(recorded_at_ms=9000, actor="ops", reason="no use", abort_kind="operator")
+
+
+@pytest.mark.parametrize(
+    ("later", "certain", "dead_ms", "lives"),
+    [
+        ([HOLD, *HANDED_ON, Resume(recorded_at_ms=11_000, epoch=3, holder=holder(3))], False, 6, 2),
+        ([*HANDED_ON], False, 7, 1),
+        ([GONE], False, 6, 1),
+        ([Resume(recorded_at_ms=11_000, epoch=2, holder=holder(2))], True, 8, 2),
+    ],
+    ids=["held", "adopted", "aborted", "resumed"],
+)
+def test_what_an_operator_records_is_no_sign_of_life(
+    later: list[Event], certain: bool, dead_ms: int, lives: int
+) -> None:
+    """The owner's bar ends at its own last event, with a cross; an operator's is no life."""
+    course = Course(decided(*later), INTENT)
+    found, crashes = lanes(course), trail(course).crashes
+    assert found.owners[0].end_ms == 3000
+    assert len(found.owners) == lives
+    assert (found.deaths[0].start_ms, found.deaths[0].end_ms) == (3000, 3000 + dead_ms * 1000)
+    assert len(found.deaths) == sum(deaths.count for deaths in crashes.values())
+    first = found.deaths[0].what
+    assert first == f"{'died' if certain else 'died or was stopped'}, catching_up"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        Suspend(recorded_at_ms=4000, cause="stopped by SIGTERM", cause_class="shutdown"),
+        Abort(recorded_at_ms=4000, actor="n", reason="left", abort_kind="left"),
+    ],
+    ids=kind_of,
+)
+def test_who_says_why_it_stops_did_not_die(word: Event) -> None:
+    """A word of its own ends the owner's bar where it was said, whatever operators do then."""
+    later = [HOLD] if isinstance(word, Suspend) else []
+    course = Course(decided(word, *later), INTENT)
+    assert [mark.end_ms for mark in lanes(course).owners] == [4000]
+    assert (lanes(course).deaths, trail(course).crashes) == ([], {})
+
+
 def test_a_timeline_says_when_nobody_worked() -> None:
     """Deaths and suspensions last until the next resume, a life until its last event."""
     found = lanes(Course(STORE, INTENT))
@@ -180,43 +234,29 @@ def test_a_timeline_says_when_nobody_worked() -> None:
     ]
 
 
-def test_the_command_paints_what_the_ledger_says(tmp_path: Path) -> None:
-    """`--intent`, `--timeline` and `--fleet` write the library's pictures, at a position too."""
-    path = tmp_path / "ledger"
-    with closing(LmdbEventStore.open(path)) as store:
-        append(store, [(INTENT, event) for event in EVENTS])
-
-    def said(*arguments: str) -> str:
-        done = CliRunner().invoke(app, ["diagram", str(path), *arguments])
-        assert done.exit_code == 0, done.output
-        return done.output
-
-    assert said("--intent", str(INTENT)[:8]) == painted_history(INTENT, Course(STORE, INTENT))
-    assert said("--timeline", str(INTENT)) == painted_timeline(INTENT, Course(STORE, INTENT))
-    assert said("--timeline", str(INTENT), "--at", "30") == painted_timeline(
-        INTENT, Course(STORE, INTENT, 30)
+def test_the_fleet_names_the_nodes_of_a_state() -> None:
+    """Who points at a state hears of its first twenty nodes, and which of their owners died."""
+    store = MemoryEventStore()
+    begun = [(numbered(n), sample.begin(node_id=f"node-{n}")) for n in range(1, 26)]
+    append(store, [*begun, (INTENT, sample.begin(node_id="<&>"))])
+    latest = rebuild(store, LatestIntents())
+    alive = [numbered(n) for n in range(1, 26)]
+    picture = painted_fleet(latest, Moment(26, 1), running=alive)
+    told = [f"node-{n}" for n in range(1, 21)]
+    assert f"<title>{', '.join(told)}, and 6 more</title>" in picture
+    assert "✗ 1 owner died" in picture
+    few = painted_fleet(
+        rebuild(store_of(sample.begin(node_id="<&>")), LatestIntents()), Moment(1, 1), running=()
     )
-    assert "1 intent at position 69" in said("--fleet")
-    assert said("--fleet", "--at", "69") == said("--fleet")
-    assert "▶" not in said("--fleet")
+    assert "<title>&lt;&amp;&gt; (owner died)</title>" in few
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--fleet"],
-        ["LEDGER"],
-        ["LEDGER", "--fleet", "--intent", "0190"],
-        ["LEDGER", "--fleet", "--format", "dot"],
-        ["LEDGER", "--fleet", "--at", "1000"],
-    ],
-)
-def test_a_picture_that_makes_no_sense_is_refused(arguments: list[str], tmp_path: Path) -> None:
-    """One picture, of a ledger that is named, as SVG, of a position that exists."""
-    with closing(LmdbEventStore.open(tmp_path / "ledger")):
-        pass
-    words = [str(tmp_path / "ledger") if word == "LEDGER" else word for word in arguments]
-    assert CliRunner().invoke(app, ["diagram", *words]).exit_code == ExitCode.REFUSED
+def test_bytes_lie_as_high_as_in_the_snapshot() -> None:
+    """The scale goes up to the snapshot's size, and the share that is here stands at its end."""
+    half = painted_timeline(INTENT, Course(STORE, INTENT, 26))
+    assert ">50M</text>" in half
+    assert ">50%</text>" in half
+    assert ">100%</text>" in painted_timeline(INTENT, Course(STORE, INTENT))
 
 
 STORY = (
