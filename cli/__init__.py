@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -18,5 +19,8 @@ def main() -> None:
     # A closed standard output is no output. Its number is taken, so that nothing else gets it.
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for as long as the process lives
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what it cannot say is escaped, not a traceback
+            stream.reconfigure(errors="backslashreplace")
     with lost_output_told():
         app()

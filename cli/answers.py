@@ -47,6 +47,16 @@ class History(_Answer, frozen=True, kw_only=True):
     events: list[Happened]
 
 
+class IntentListed(_Answer, frozen=True, kw_only=True):
+    """One intent of a ledger, finished or not; `starts` is how often it was started."""
+
+    intent_id: UUID
+    node_id: str
+    began_at_ms: U64
+    state: State
+    starts: U64
+
+
 class Decided(_Answer, frozen=True, kw_only=True):
     """Whether a node's next start resumes an intent (`point`: from where), or `why` it does not.
 
@@ -182,6 +192,7 @@ ANSWERS: dict[str, object] = {
     "watch": Standing,
     "dangling": list[DanglingIntent],
     "history": History,
+    "history-intents": IntentListed,
     "resume-point": Decided,
     "explain": Explanation,
     **dict.fromkeys(("hold", "release", "adopt", "abort", "discard"), Ruling),
@@ -194,5 +205,6 @@ ANSWERS: dict[str, object] = {
 }
 """What each command prints; `replicate` and `watch` print one a line, again and again.
 
-`import-reddb` is what `import` prints of RedDB's log.
+`import-reddb` is what `import` prints of RedDB's log, `history-intents` what `history` prints
+without an intent, one a line.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -170,7 +171,7 @@ def dangling(path: LedgerPath, *, at: At = None, json: Json = False) -> None:
     with told_to_people(), open_ledger(path) as log:
         then = moment(log.store, at) if at is not None else None
         unfinished = as_of(log.store, then.position).unfinished if then else log.list_unfinished()
-        reports = report(unfinished)
+        reports = report(unfinished, quote(str(path)))
     if json:
         write_json(reports)
     else:

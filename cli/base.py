@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bootledger.cli.completions import intents, nodes
+from bootledger.cli.completions import intents, nodes, unfinished_intents
 from bootledger.cli.paths import ledger_path
 from bootledger.errors import InvalidValue
 from bootledger.replica.intent_log import IntentLog
@@ -85,7 +85,15 @@ Intent = Annotated[
     str,
     typer.Argument(
         metavar="INTENT",
-        help="The intent's id, or an unambiguous beginning.",
+        help="The intent's id, an unambiguous beginning, or a node: its unfinished one, else last.",
+        autocompletion=unfinished_intents,
+    ),
+]
+AnyIntent = Annotated[
+    str,
+    typer.Argument(
+        metavar="INTENT",
+        help="The intent's id, an unambiguous beginning, or a node: its unfinished one, else last.",
         autocompletion=intents,
     ),
 ]

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from rich.filesize import decimal
 from rich.live import Live
@@ -24,6 +25,7 @@ from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
 from bootledger.cli.corpus import real_records
 from bootledger.cli.demo_run import Kill, Line, Phase, run_and_kill
 from bootledger.cli.tables import console
+from bootledger.cli.watching import write_line
 from bootledger.errors import InvalidValue
 from bootledger.files import Files
 from bootledger.replica.database import Database
@@ -95,7 +97,13 @@ def run_demo(*, size_mb: int, kills: int, seed: int, keep: Path | None) -> bool:
     if keep.exists():
         raise InvalidValue(f"{keep} exists", hint="name a directory that does not exist yet")
     keep.mkdir(parents=True)
-    return _Demonstration(keep, size_mb * 10**6, kills, seed).run()
+    shown = _Demonstration(keep, size_mb * 10**6, kills, seed).run()
+    ledger = quote(str(keep / "replica"))
+    write_line("Look at it:")
+    write_line(f"  bootledger history {ledger}")
+    write_line(f"  bootledger explain {ledger} {NODE}")
+    write_line(f"  bootledger diagram {ledger} --timeline {NODE} --output timeline.svg")
+    return shown
 
 
 class _Demonstration:

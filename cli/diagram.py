@@ -9,6 +9,7 @@ from typing import Annotated, assert_never
 import typer
 
 from bootledger.cli.base import LOOKING, app, new_file, open_ledger, path_of
+from bootledger.cli.completions import intents
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.moments import At, Moment, moment
 from bootledger.cli.painting import painted_fleet, painted_history, painted_timeline
@@ -49,7 +50,10 @@ def diagram(
     ] = None,
     *,
     intent: Annotated[
-        str | None, typer.Option(metavar="ID", help="Paint the way of this intent of LEDGER.")
+        str | None,
+        typer.Option(
+            metavar="ID", help="Paint the way of this intent of LEDGER.", autocompletion=intents
+        ),
     ] = None,
     fleet: Annotated[
         bool,
@@ -58,7 +62,10 @@ def diagram(
         ),
     ] = False,
     timeline: Annotated[
-        str | None, typer.Option(metavar="ID", help="Draw this intent of LEDGER over time.")
+        str | None,
+        typer.Option(
+            metavar="ID", help="Draw this intent of LEDGER over time.", autocompletion=intents
+        ),
     ] = None,
     at: At = None,
     format_: Annotated[

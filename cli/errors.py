@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from bootledger.cli.visible import visible
 from bootledger.errors import BootledgerError, Corrupted, Refused, Unavailable
 
 _OUTPUT_LOST = {errno.EPIPE, errno.ENOSPC, errno.EBADF}
@@ -50,10 +51,10 @@ def told_to_people() -> Iterator[None]:
         yield
     except BootledgerError as error:
         console = Console(stderr=True, highlight=False, soft_wrap=True)  # a path stays one word
-        console.print(Text.assemble((f"{type(error).__name__}: ", "bold red"), str(error)))
+        console.print(Text.assemble((f"{type(error).__name__}: ", "bold red"), visible(str(error))))
         for line in (error.hint, *getattr(error, "__notes__", ())):
             if line:
-                console.print(Text(f"  {line}", style="yellow"))
+                console.print(Text(f"  {visible(line)}", style="yellow"))
         raise typer.Exit(_exit_code(error)) from error
 
 

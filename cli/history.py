@@ -10,18 +10,23 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from bootledger.cli.answers import Decided, Happened, History
-from bootledger.cli.base import LOOKING, Intent, Json, LedgerPath, app, open_ledger
-from bootledger.cli.completions import nodes
+from bootledger.cli.answers import Decided, Happened, History, IntentListed
+from bootledger.cli.base import LOOKING, Json, LedgerPath, app, open_ledger
+from bootledger.cli.completions import intents, nodes
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.moments import At, moment, when
 from bootledger.cli.nodes import check_known_node
 from bootledger.cli.tables import console
-from bootledger.cli.watching import write_json
+from bootledger.cli.visible import visible
+from bootledger.cli.watching import write_json, write_line
+from bootledger.errors import InvalidValue
 from bootledger.projections.as_of import as_of
+from bootledger.projections.heads import decode_head
 from bootledger.projections.resume import Decision, Resumable, ResumePoint, decide
 from bootledger.projections.timeline import says
+from bootledger.replica.intent_log import IntentLog
 from bootledger.statemachine.events import kind_of
+from bootledger.statemachine.progress import known
 from bootledger.store.port import Recorded
 
 _TABLE_COLUMNS = 100
@@ -31,21 +36,60 @@ _STYLES = {"complete": "green", "abort": "red", "suspend": "yellow", "resume": "
 @app.command(rich_help_panel=LOOKING)
 def history(
     path: LedgerPath,
-    intent: Intent,
+    intent: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[INTENT]",
+            help="An id, an unambiguous beginning, or a node: its unfinished one, else last.",
+            show_default="list all intents",
+            autocompletion=intents,
+        ),
+    ] = None,
     *,
     at: At = None,
     json: Json = False,
 ) -> None:
-    """Show every event of one intent, oldest first, archived ones too."""
+    """Show every event of one intent, oldest first, archived ones too; or list all intents."""
     with told_to_people(), open_ledger(path) as log:
+        if intent is None:
+            if at is not None:
+                raise InvalidValue("--at is for one intent", hint="bootledger status LEDGER --at")
+            _list_intents(log, json=json)
+            return
         intent_id = log.find(intent)
-        end = moment(log.store, at).position if at is not None else log.store.last_position()
+        then = moment(log.store, at) if at is not None else None
+        end = log.store.last_position() if then is None else then.position
         events = [event for event in log.store.history(intent_id) if event.position <= end][::-1]
+        if not events:
+            raise InvalidValue(f"intent {intent_id} had not begun {then}")
     if json:
         write_json(History(intent_id=intent_id, events=[_happened(event) for event in events]))
     else:
         screen = console()
         screen.print(f"intent {intent_id}", history_of(events, width=screen.width))
+
+
+def _list_intents(log: IntentLog, *, json: bool) -> None:
+    """Write a line for each intent, by id, which is by time, as they are read."""
+    for head in log.store.heads():
+        progress = decode_head(head)
+        began_at_ms = known(progress.begin, "how it began").recorded_at_ms
+        if json:
+            write_json(
+                IntentListed(
+                    intent_id=head.intent_id,
+                    node_id=head.node_id,
+                    began_at_ms=began_at_ms,
+                    state=progress.state,
+                    starts=progress.epoch,
+                )
+            )
+        else:
+            starts = "1 start" if progress.epoch == 1 else f"{progress.epoch} starts"
+            write_line(
+                f"{head.intent_id} {when(began_at_ms)} {visible(head.node_id)}: "
+                f"{progress.state}, {starts}"
+            )
 
 
 def _happened(recorded: Recorded) -> Happened:
@@ -66,7 +110,7 @@ def history_of(events: Sequence[Recorded], *, width: int) -> Table | Group:
             str(recorded.position),
             when(recorded.event.recorded_at_ms),
             Text(kind := kind_of(recorded.event), style=_STYLES.get(kind, "")),
-            Text(says(recorded.event)),
+            Text(visible(says(recorded.event))),
         )
         for recorded in events
     ]
@@ -105,7 +149,7 @@ def resume_point(
     elif isinstance(decision, Resumable):
         console().print(f"{heading}it resumes intent {decision.point.intent_id}", _where(decision))
     else:
-        console().print(f"{heading}it resumes nothing: {decision.reason}")
+        console().print(Text(f"{heading}it resumes nothing: {visible(decision.reason)}"))
 
 
 def _decided(node: str, decision: Decision) -> Decided:
@@ -127,5 +171,5 @@ def _where(decision: Resumable) -> Table:
     }
     table = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
     for name, value in lines.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(visible(value)))
     return table

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from bootledger.cli.tables import age
+from bootledger.cli.visible import visible
 from bootledger.projections.standing import Standing
 from bootledger.statemachine.progress import State
 
@@ -21,6 +22,8 @@ _SHORT_BELOW_COLUMNS = 100
 _WHOLE = {"done", "intent"}
 """Never folded: half a bar is a wrong one, and half an id is none."""
 _STATE_COLUMNS = max(map(len, State)) + 1
+"""A fixed width: a state is not torn, and the other columns give way, not the border."""
+_WHOLE_STATE_FROM_COLUMNS = 130
 _STYLES = {State.COMPLETED: "green", State.ABORTED: "red", State.SUSPENDED: "yellow"}
 
 
@@ -34,7 +37,7 @@ class _Shown(NamedTuple):
 
 def _cells() -> tuple[_Shown, ...]:
     return (
-        _Shown("node", 0, lambda one, _: Text(one.node_id)),
+        _Shown("node", 0, lambda one, _: Text(visible(one.node_id))),
         _Shown("state", 0, lambda one, _: state_of(one)),
         _Shown("done", 0, lambda one, _: _done(one)),
         _Shown("copied", 110, lambda one, _: _copied(one)),
@@ -64,7 +67,7 @@ def status_of(
     bar_columns = _BAR_COLUMNS if bars else 0
     cells = (
         *_cells(),
-        _Shown("owner", 0, lambda one, _: Text(one.owner or "")),
+        _Shown("owner", 0, lambda one, _: Text(visible(one.owner or ""))),
         _Shown("intent", 0, lambda one, _: str(one.intent_id)),
     )
     if width >= _TABLE_COLUMNS:
@@ -87,11 +90,19 @@ def live_table(standings: Sequence[Standing], *, width: int) -> Table:
     """
     cells = tuple(shown for shown in _cells() if width >= shown.from_columns)
     bar_columns = _SHORT_BAR_COLUMNS if width < _SHORT_BELOW_COLUMNS else _BAR_COLUMNS
-    return _table(standings, cells, bar_columns=bar_columns, at_ms=None)
+    state_columns = _STATE_COLUMNS if width < _WHOLE_STATE_FROM_COLUMNS else None
+    return _table(
+        standings, cells, bar_columns=bar_columns, at_ms=None, state_columns=state_columns
+    )
 
 
 def _table(
-    standings: Sequence[Standing], cells: Sequence[_Shown], *, bar_columns: int, at_ms: int | None
+    standings: Sequence[Standing],
+    cells: Sequence[_Shown],
+    *,
+    bar_columns: int,
+    at_ms: int | None,
+    state_columns: int | None = None,
 ) -> Table:
     table = Table(
         *(
@@ -99,7 +110,7 @@ def _table(
                 shown.name,
                 overflow="fold",
                 no_wrap=shown.name in _WHOLE,
-                min_width=_STATE_COLUMNS if shown.name == "state" else None,
+                width=state_columns if shown.name == "state" else None,
             )
             for shown in cells
         )
@@ -118,12 +129,14 @@ def _drawn(shown: _Shown, value: str | Text, one: Standing, bar_columns: int) ->
 
 
 def state_of(one: Standing) -> Text:
-    """Return the state, with the phase that a suspended one stood in, and whether its owner died.
+    """Return the state, who holds it, in which phase it is suspended, or that its owner died.
 
     What is bad news is also said in words: a screen may have no colours.
     """
     words, style = str(one.state), _STYLES.get(one.state, "cyan")
-    if one.state is State.SUSPENDED:
+    if one.progress.held and one.progress.suspension is not None:
+        words = f"held by {visible(str(one.progress.suspension.actor))} in {one.phase}"
+    elif one.state is State.SUSPENDED:
         words = f"{one.state} in {one.phase}"
     elif one.progress.unfinished and one.running is False:
         words, style = f"{one.state}, owner died", "yellow"

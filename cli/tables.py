@@ -8,6 +8,7 @@ from rich.console import Console, Group
 from rich.table import Column, Table
 from rich.text import Text
 
+from bootledger.cli.visible import visible
 from bootledger.clock import now_ms
 from bootledger.projections.dangling import DanglingIntent, Liveness
 
@@ -33,17 +34,16 @@ def dangling_blocks(reports: Sequence[DanglingIntent], at_ms: int | None = None)
 def _block(dangling: DanglingIntent, at_ms: int | None) -> Table:
     style = "cyan" if dangling.liveness is Liveness.RUNNING else "yellow"
     block = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
-    block.add_row("node", dangling.node_id)
-    block.add_row(
-        "what", Text(f"{dangling.liveness}, for {age(dangling.since_ms, at_ms)}", style=style)
-    )
+    block.add_row("node", Text(visible(dangling.node_id)))
+    how = dangling.liveness if dangling.held_by is None else f"held by {visible(dangling.held_by)}"
+    block.add_row("what", Text(f"{how}, for {age(dangling.since_ms, at_ms)}", style=style))
     if dangling.cause:
-        block.add_row("why", dangling.cause)
+        block.add_row("why", Text(visible(dangling.cause)))
     block.add_row("where", f"{dangling.phase}, LSN {_lsn(dangling.applied_lsn) or 'not yet'}")
     if dangling.retry_at_ms is not None:
         block.add_row("try again", in_or_ago(dangling.retry_at_ms))
     block.add_row("intent", str(dangling.intent_id))
-    block.add_row("to do", dangling.what_to_do)
+    block.add_row("to do", Text(visible(dangling.what_to_do)))
     block.add_row("", "")
     return block
 

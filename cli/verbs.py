@@ -6,6 +6,7 @@ import getpass
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 from uuid import UUID
 
@@ -14,10 +15,20 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from bootledger.cli.base import DECIDING, LOOKING, Intent, Json, LedgerPath, app, open_ledger
+from bootledger.cli.base import (
+    DECIDING,
+    LOOKING,
+    AnyIntent,
+    Intent,
+    Json,
+    LedgerPath,
+    app,
+    open_ledger,
+)
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.moments import At, Moment, moment
 from bootledger.cli.tables import console, in_or_ago
+from bootledger.cli.visible import visible
 from bootledger.cli.watching import write_json
 from bootledger.errors import InvalidValue
 from bootledger.projections import explain as explaining
@@ -119,7 +130,7 @@ def discard(
 
 
 @app.command(rich_help_panel=LOOKING)
-def explain(path: LedgerPath, intent: Intent, *, at: At = None, json: Json = False) -> None:
+def explain(path: LedgerPath, intent: AnyIntent, *, at: At = None, json: Json = False) -> None:
     """Say of INTENT what is true, why it did or did not resume, and what happens next."""
     then = None
     with told_to_people(), open_ledger(path) as log:
@@ -158,9 +169,9 @@ def _rule(
         ruling = verb(Operator(log, actor or whoami()), log.find(intent))
     if json:
         return write_json(ruling)
-    console().print(Text(f"{ruling.intent_id}: {ruling.words}"), soft_wrap=True)
+    console().print(Text(f"{ruling.intent_id}: {visible(ruling.words)}"), soft_wrap=True)
     for line in _remarks(ruling):
-        console().print(Text(f"  {line}"), soft_wrap=True)
+        console().print(Text(f"  {visible(line)}"), soft_wrap=True)
     return None
 
 
@@ -195,8 +206,9 @@ def _table(found: explaining.Explanation, path: Path) -> Table:
         ("try again", in_or_ago(found.retry_at_ms)),
     ):
         if words:
-            table.add_row(name, Text(words, style=_style(found) if name == "what" else ""))
+            table.add_row(name, Text(visible(words), style=_style(found) if name == "what" else ""))
     for verb in found.verbs:
         why = " --reason WHY" if verb in {"hold", "abort", "discard"} else ""
-        table.add_row("you may", f"bootledger {verb} {path} {found.intent_id}{why}")
+        command = f"bootledger {verb} {quote(str(path))} {found.intent_id}{why}"
+        table.add_row("you may", Text(command))
     return table

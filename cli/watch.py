@@ -23,6 +23,7 @@ from bootledger.cli.picture import picture
 from bootledger.cli.signals import terminated_like_interrupted
 from bootledger.cli.standing_table import lag, live_table, rate, state_of
 from bootledger.cli.tables import console
+from bootledger.cli.visible import visible
 from bootledger.cli.watching import write_json, write_line
 from bootledger.diagrams.chart import chart_of_table
 from bootledger.projections.follow import Follower
@@ -30,6 +31,8 @@ from bootledger.projections.standing import Standing
 
 _SHORTEST_S = 0.1
 _LONGEST_S = 3600
+_LAST_LINE = ""
+"""Where a terminal echoes Ctrl-C: behind a full line that would take another one."""
 
 
 class Until(enum.StrEnum):
@@ -54,8 +57,9 @@ def watch(
 ) -> None:
     """Show where every node of a ledger stands, as it moves, until Ctrl-C.
 
-    On a terminal, the machine with who stands where, and a table. In a pipe, a line for each
-    change. Only reads: nobody waits for it.
+    On a terminal, the machine with who stands where, and a table. In a pipe or on a terminal
+    that cannot be redrawn, a line for each change that a look finds. Only reads: nobody waits
+    for it.
     """
     screen = console()
     with told_to_people(), open_ledger(path) as log, terminated_like_interrupted():
@@ -63,7 +67,7 @@ def watch(
             check_known_node(log.store, node)
         looks = _looks(Follower(log.store), node, interval)
         with suppress(KeyboardInterrupt):  # the ordinary end
-            if screen.is_terminal and not json:
+            if screen.is_terminal and not screen.is_dumb_terminal and not json:
                 _live(looks, screen, until)
             else:
                 _lines(looks, until, json=json)
@@ -107,13 +111,13 @@ def view(standings: list[Standing], screen: Console) -> RenderableType:
     """Return the picture and the table below it, as wide as `screen`; unfinished ones first."""
     present: defaultdict[str, list[str]] = defaultdict(list)
     for one in standings:
-        present[one.state].append(one.node_id)
+        present[one.state].append(visible(one.node_id))
     options = screen.options
     drawn = picture(chart_of_table(), present, width=screen.width, ascii_only=options.ascii_only)
     if not standings:
-        return Group(drawn, Text("no intent yet"))
+        return Group(drawn, Text("no intent yet"), _LAST_LINE)
     first = sorted(standings, key=lambda one: not one.progress.unfinished)
-    return Group(drawn, live_table(first, width=screen.width))
+    return Group(drawn, live_table(first, width=screen.width), _LAST_LINE)
 
 
 def line_of(one: Standing) -> str:
@@ -130,4 +134,5 @@ def line_of(one: Standing) -> str:
         f"epoch {one.epoch}",
         one.next,
     )
-    return f"{when(one.recorded_at_ms)} {one.node_id}: {', '.join(word for word in words if word)}"
+    said = ", ".join(word for word in words if word)
+    return f"{when(one.recorded_at_ms)} {visible(one.node_id)}: {said}"

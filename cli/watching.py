@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import msgspec
@@ -17,9 +18,11 @@ from rich.progress import (
 from rich.progress import (
     Progress as Bars,
 )
+from rich.text import Text
 
 from bootledger.cli.answers import Applied, Fetched, Pinning, Staged, Step
 from bootledger.cli.errors import OutputLost
+from bootledger.cli.visible import visible
 from bootledger.operator_events import OperatorEvent, OperatorSink
 from bootledger.projections.dangling import DanglingIntent
 from bootledger.replica.observer import Observer
@@ -164,8 +167,13 @@ class JsonObserver(Observer):
 
 
 def write_json(value: object) -> None:
-    """Print one value as one line of JSON, at once."""
-    write_line(msgspec.json.encode(value).decode())
+    """Print one value as one line of JSON, at once; escaped where the output is not Unicode."""
+    line = msgspec.json.encode(value).decode()
+    try:
+        line.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        line = "".join(each if each.isascii() else json.dumps(each)[1:-1] for each in line)
+    write_line(line)
 
 
 def write_line(line: str) -> None:
@@ -189,7 +197,7 @@ def telling(node_id: str) -> OperatorSink:
     def tell(event: OperatorEvent) -> None:
         if not isinstance(event, DanglingIntent) or event.node_id != node_id:
             Console(stderr=True, highlight=False, soft_wrap=True).print(
-                event.describe(), style="yellow"
+                Text(visible(event.describe()), style="yellow")
             )
 
     return tell

@@ -43,7 +43,8 @@ class Liveness(enum.StrEnum):
 class DanglingIntent(msgspec.Struct, frozen=True):
     """One unfinished intent, as reported at each scan. An operator event.
 
-    Times are milliseconds since 1970. `what_to_do` is the sentence for the operator.
+    Times are milliseconds since 1970. `held_by` is who decided that it waits for a person,
+    None if nobody did. `what_to_do` is the sentence for the operator.
     """
 
     intent_id: UUID
@@ -59,6 +60,7 @@ class DanglingIntent(msgspec.Struct, frozen=True):
     size_bytes: U64 | None
     holder: str
     cause: str | None
+    held_by: str | None
     retry_at_ms: U64 | None
     what_to_do: str
 
@@ -77,16 +79,19 @@ class DanglingIntent(msgspec.Struct, frozen=True):
         )
 
 
-def report(unfinished: Sequence[UnfinishedIntent]) -> list[DanglingIntent]:
-    """Return what to say about each unfinished intent, in the order given."""
+def report(unfinished: Sequence[UnfinishedIntent], ledger: str = "LEDGER") -> list[DanglingIntent]:
+    """Return what to say about each unfinished intent, in the order given.
+
+    `ledger` is what the commands in it call the ledger.
+    """
     by_node: defaultdict[str, list[UnfinishedIntent]] = defaultdict(list)
     for intent in unfinished:
         by_node[intent.node_id].append(intent)
     decisions = {node_id: decide(node_id, mine) for node_id, mine in by_node.items()}
-    return [_describe(intent, decisions[intent.node_id]) for intent in unfinished]
+    return [_describe(intent, decisions[intent.node_id], ledger) for intent in unfinished]
 
 
-def _describe(intent: UnfinishedIntent, decision: Decision) -> DanglingIntent:
+def _describe(intent: UnfinishedIntent, decision: Decision, ledger: str) -> DanglingIntent:
     progress, snapshot = intent.progress, intent.progress.snapshot
     suspended = progress.suspension if progress.state is State.SUSPENDED else None
     if intent.running:
@@ -111,15 +116,16 @@ def _describe(intent: UnfinishedIntent, decision: Decision) -> DanglingIntent:
         size_bytes=snapshot.size_bytes if snapshot else None,
         holder=str(progress.holder),
         cause=suspended.cause if suspended else None,
+        held_by=suspended.actor if suspended and progress.held else None,
         retry_at_ms=suspended.retry_at_ms if suspended else None,
-        what_to_do=_advice(intent, decision),
+        what_to_do=_advice(intent, decision, ledger),
     )
 
 
-def _advice(intent: UnfinishedIntent, decision: Decision) -> str:
+def _advice(intent: UnfinishedIntent, decision: Decision, ledger: str) -> str:
     if intent.running is None:
-        return f"Then, if no owner was alive: {_advice(_stopped(intent), decision)}"
-    if advice := _own_advice(intent):
+        return f"Then, if no owner was alive: {_advice(_stopped(intent), decision, ledger)}"
+    if advice := _own_advice(intent, ledger):
         return advice
     if isinstance(decision, Resumable):
         if decision.intent.intent_id == intent.intent_id:
@@ -131,7 +137,7 @@ def _advice(intent: UnfinishedIntent, decision: Decision) -> str:
         case Why.SEVERAL_WITH_PROGRESS if intent.progress.has_progress:
             return (
                 "Several of this node have progress: decide which one counts, with `bootledger "
-                f"adopt LEDGER {intent.intent_id}` or another one's id."
+                f"adopt {ledger} {intent.intent_id}` or another one's id."
             )
         case Why.SEVERAL_WITH_PROGRESS:
             return "Completing another intent of this node supersedes this one."
@@ -147,13 +153,13 @@ def _stopped(intent: UnfinishedIntent) -> UnfinishedIntent:
     return msgspec.structs.replace(intent, running=False)
 
 
-def _own_advice(intent: UnfinishedIntent) -> str | None:
+def _own_advice(intent: UnfinishedIntent, ledger: str) -> str | None:
     """Return what to do whatever becomes of its node, None if that decides."""
     if intent.progress.held and intent.progress.suspension is not None:
         actor = intent.progress.suspension.actor
         return (
-            f"Held by {actor}: it waits for `bootledger release` (or adopt, or abort) LEDGER "
-            f"{intent.intent_id}."
+            f"Held by {actor}, until a person decides: `bootledger release {ledger} "
+            f"{intent.intent_id}`, or adopt, or abort."
         )
     if intent.running and intent.progress.state is State.SUSPENDED:
         return "Wait a few seconds: its owner is about to find out that it was taken away."

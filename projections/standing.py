@@ -29,8 +29,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     Times are milliseconds since 1970. `running` says whether a live process owns it, which `owner`
     describes; None of an earlier time, of which nobody can tell. `share` (0 to 1) is how much of
     the phase is done. `lag_changes` is how many changes the replica lacks at least: of those that
-    the log knows the source to have. Rates are those of the work that goes on; of work that stands
-    still there is none. `next` is a short phrase. `progress` is all that is true of the intent.
+    the log knows the source to have. Rates are those of the work that goes on: there is none of
+    work that stands still, nor of an earlier time. `next` is a short phrase.
+    `progress` is all that is true of the intent.
     """
 
     intent_id: UUID
@@ -99,7 +100,7 @@ def _standing(
     then: bool,
 ) -> Standing:
     progress, snapshot, begin = source.progress, source.progress.snapshot, source.progress.begin
-    rates = rates_of(source.recent) if then or source.owner is not None else Rates()
+    rates = rates_of(source.recent) if source.owner is not None else Rates()
     return Standing(
         intent_id=intent_id,
         node_id=begin.node_id if begin else "",
@@ -200,6 +201,11 @@ def what_next(intent: UnfinishedIntent, decision: Decision) -> str:
         return "its owner stops" if progress.state is State.SUSPENDED else step
     if progress.held:
         return "release, adopt or abort it"
+    phrase = _if_stopped(intent, decision, step)
+    return phrase if intent.running is not None else f"if no owner was alive: {phrase}"
+
+
+def _if_stopped(intent: UnfinishedIntent, decision: Decision, step: str) -> str:
     if isinstance(decision, Resumable):
         if decision.intent.intent_id == intent.intent_id:
             return f"start it again: {step}"

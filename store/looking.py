@@ -7,9 +7,10 @@ names are synced, directories made, locks taken.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import islice
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -78,14 +79,16 @@ def _all_heads(txn: Transaction, db: Databases, first: UUID = FIRST_ID) -> Itera
 
 
 class Glance(NamedTuple):
-    """Some heads of a ledger: all unfinished ones, and the first few of all from an id on."""
+    """Some heads of a ledger: all unfinished ones, and the newest few of a range of ids."""
 
     unfinished: tuple[Head, ...]
     heads: tuple[Head, ...]
 
 
-def glance(path: Path, first: UUID = FIRST_ID, *, limit: int) -> Glance:
-    """Return the heads of all unfinished intents, and `limit` of all by intent id from `first` on.
+def glance(path: Path, first: UUID = FIRST_ID, last: UUID = LAST_ID, *, limit: int) -> Glance:
+    """Return the heads of all unfinished intents, and the last `limit` from `first` to `last`.
+
+    Those are of all intents, the greatest id first, which is the newest.
 
     As one more reader beside the living: nothing is made, mended or waited for. Not for a process
     that has the ledger open already. Raises as `look` does, and one of our errors if it cannot be
@@ -103,4 +106,5 @@ def glance(path: Path, first: UUID = FIRST_ID, *, limit: int) -> Glance:
         unfinished = sorted(
             tables.pending_heads(txn, db, None), key=lambda head: head.intent_id.bytes
         )
-        return Glance(tuple(unfinished), tuple(islice(_all_heads(txn, db, first), limit)))
+        among = takewhile(lambda head: head.intent_id <= last, _all_heads(txn, db, first))
+        return Glance(tuple(unfinished), tuple(reversed(deque(among, maxlen=limit))))

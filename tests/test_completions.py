@@ -64,13 +64,30 @@ def offered(*words: object) -> list[str]:
 
 
 def test_intents_and_nodes_of_the_named_ledger_are_offered(ledger: tuple[Path, list[str]]) -> None:
-    """Unfinished ones; a finished one to whoever begins its id; nodes wherever one is named."""
+    """To verbs unfinished ones; to who looks all, the newest first; nodes wherever one is named."""
     path, (done, *unfinished) = ledger
-    for verb in ("explain", "history", "hold", "release", "adopt", "abort", "discard"):
+    for verb in ("hold", "release", "adopt", "abort", "discard"):
         assert offered("bootledger", verb, path, "") == unfinished
+        assert offered("bootledger", verb, path, done) == [done]
+    newest_first = [*reversed(unfinished), done]
+    for words in (
+        ("explain", path, ""),
+        ("history", path, ""),
+        ("diagram", path, "--intent", ""),
+        ("diagram", path, "--timeline", ""),
+    ):
+        assert offered("bootledger", *words) == newest_first
     assert offered("bootledger", "history", path, done) == [done]
     assert offered("bootledger", "watch", path, "--node", "") == ["bonn", "berlin", "ulm"]
     assert offered("bootledger", "resume-point", path, "--node", "b") == ["bonn", "berlin"]
+
+
+def test_a_node_that_cannot_be_typed_as_it_is_shown_is_not_offered(tmp_path: Path) -> None:
+    """A line break in it would offer another node."""
+    with IntentLog.open(tmp_path / "ledger") as log:
+        for node in ("good", "evil\ngood2", "\x1b[31m"):
+            log.begin(node, 0, 0).close()
+    assert offered("bootledger", "watch", tmp_path / "ledger", "--node", "") == ["good"]
 
 
 def test_where_nothing_can_be_read_nothing_is_offered_and_nothing_is_made(
