@@ -73,6 +73,7 @@ def test_a_picture_says_whether_somebody_works_on_it(
         append(store, [(INTENT, event) for event in events])
         at = [] if alive is not None else ["--at", str(store.last_position())]
         with closing_claim(store) if alive else nullcontext():
+            fleet = CliRunner().invoke(app, ["diagram", str(path), *at]).output
             said = {
                 option: CliRunner()
                 .invoke(app, ["diagram", str(path), option, str(INTENT), *at])
@@ -80,6 +81,7 @@ def test_a_picture_says_whether_somebody_works_on_it(
                 for option in ("--intent", "--timeline")
             }
     assert all(words in picture for picture in said.values())
+    assert ("owner died" in fleet) == words.endswith("owner died")
     state = next(part for part in said["--intent"].splitlines() if "▶" in part)
     assert f'stroke-{colour}" x=' in state
     assert ("owner died" in state) == (words.endswith("owner died"))
