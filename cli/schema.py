@@ -36,7 +36,7 @@ def schema(
 def _of_any_kind(kind: type) -> dict[str, object]:
     """Return the schema of a label's value, which may be whatever JSON can say."""
     if kind is not object:
-        raise NotImplementedError
+        raise NotImplementedError  # so msgspec is told of a type that has no schema: it names it
     return {"description": "whatever JSON can say"}
 
 

@@ -127,8 +127,8 @@ def live_in_a_child(run: Visit, path: Path, life: int, seed: int, crash: Where |
                         facts.append(decode_fact(data))
                     else:
                         failed = LifeFailed(**msgspec.msgpack.decode(data, type=dict[str, str]))
-        except BaseException:
-            os.kill(pid, signal.SIGKILL)  # nobody waits for what it does
+        except BaseException:  # an interrupt, too: no child outlives the wait for it
+            os.kill(pid, signal.SIGKILL)
             raise
         finally:
             _, status = os.waitpid(pid, 0)

@@ -106,6 +106,7 @@ class BootstrapMachine(RuleBasedStateMachine):
         self._run = self._open.enter_context(fresh_run(self._scenario, self.faults.live, self.seed))
 
     # --- What a subclass says -----------------------------------------------------------------
+    # `build` and `check` are not abstract for Python: Hypothesis has a metaclass of its own.
 
     def build(self, world: World) -> tuple[Source, OpenApplier]:
         """Make source and applier for one life: a `Build`."""
@@ -218,8 +219,8 @@ class BootstrapMachine(RuleBasedStateMachine):
     def _live(self, crash: Where | None) -> bool:
         try:
             stopped = self._run.live(crash)
-        except BaseException as error:
-            self._broken = True
+        except BaseException as error:  # whatever it is goes on, with the story
+            self._broken = True  # so that the teardown does not live on from here
             error.add_note("\n".join(tell(self._run.lives, f"WRONG: {error}")))
             raise
         self._intents = unfinished(self._run.place)
@@ -228,7 +229,7 @@ class BootstrapMachine(RuleBasedStateMachine):
     def _say(self, verb: Verb) -> None:
         try:
             self.faults.say(self._run.place, verb, life=len(self._run.lives) + 1)
-        except BaseException:
+        except BaseException:  # as above
             self._broken = True
             raise
         self._intents = unfinished(self._run.place)
