@@ -72,7 +72,8 @@ class Source(Protocol):
     def read_chunk(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Return that part of the base backup. Raises `SnapshotLost` if the token is gone.
 
-        The bytes are not trusted: the caller checks them against the manifest.
+        The bytes are not trusted: the caller checks them against the manifest. Called from several
+        threads at once if `Settings.max_in_flight` is more than 1.
         """
 
     def changes(self, after_lsn: int, limit: int) -> Sequence[Change]:
@@ -87,6 +88,13 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give the source back."""
+
+
+class LongPolling(Protocol):
+    """A source that can wait for news by itself; others are asked again after a while."""
+
+    def changes_within(self, after_lsn: int, limit: int, wait_s: float) -> Sequence[Change]:
+        """As `Source.changes`, but wait up to `wait_s` for the first one; none after that."""
 
 
 class Applier(Protocol):

@@ -24,11 +24,16 @@ class Settings:
     up when it has everything that the source had when the log phase began and lags by at most
     `lag_changes`. Before a copy is restored, every byte of it is read again in any case;
     `verify_staged` does so at the start too, so that damage is known early.
+    Up to `max_in_flight` chunks are fetched at once, each in a thread of its own: more than 1 only
+    if the source's `read_chunk` may be called from several threads. `max_bytes_per_s` bounds what
+    is fetched of a base backup, None not at all.
     `stop` is asked between steps and within long ones; what it returns is recorded as the cause.
     """
 
     batch_changes: int = DEFAULT_BATCH_CHANGES
     lag_changes: int = DEFAULT_LAG_CHANGES
     verify_staged: bool = False
+    max_in_flight: int = 1
+    max_bytes_per_s: float | None = None
     stop: Callable[[], str | None] = never
     clock: Clock = now_ms

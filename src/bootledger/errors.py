@@ -73,6 +73,18 @@ class TargetChanged(Refused):
     """The target is not the one that this bootstrap began with."""
 
 
+class NotAllowed(Refused):
+    """The other side does not know these credentials, or they do not allow what was asked."""
+
+
+class OlderTimeline(Refused):
+    """The source is on an older timeline than its replica: another primary took its place."""
+
+
+class CannotConverge(Refused):
+    """At the measured rates this bootstrap would not end before the log that it needs is gone."""
+
+
 class WrongProcess(Refused):
     """A handle was carried across a fork; LMDB forbids that. Open it again in the child."""
 
@@ -128,6 +140,10 @@ class SnapshotLost(Unavailable):
 
 class LogWindowLost(Unavailable):
     """The source no longer has the changes that come next; a new base backup is needed."""
+
+
+class SlotInvalid(LogWindowLost):
+    """The replica's slot was invalidated: the source holds the log for it no longer."""
 
 
 class NodeBusy(Unavailable):

@@ -1,0 +1,1 @@
+"""The primary over HTTP: `bootledger serve`. Needs the extra `network`; see docs/protocol.md."""
