@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bootledger.basebackup.manifest import Chunk
+from bootledger.replica.replication import ReplicaReplication
 from bootledger.statemachine.plan import Step
 from bootledger.statemachine.progress import Progress
 from bootledger.statemachine.ranges import Range
@@ -35,3 +36,9 @@ class Observer:
 
     def on_applied(self, applied_lsn: int, target_lsn: int) -> None:
         """Changes up to `applied_lsn` are durable; the source stood at `target_lsn`."""
+
+    def on_following(self, replication: ReplicaReplication) -> None:
+        """The source answered while it is followed; what it sent is durable."""
+
+    def on_waiting(self, cause: BaseException, left_s: float) -> None:
+        """Because of `cause` nothing goes on for `left_s` seconds; told again while they pass."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bootledger.clock import Clock, now_ms
+from bootledger.replica.endings import RetryAfter, usual_retry
 
 DEFAULT_BATCH_CHANGES = 1000
 DEFAULT_LAG_CHANGES = 1000
@@ -27,6 +28,8 @@ class Settings:
     Up to `max_in_flight` chunks are fetched at once, each in a thread of its own: more than 1 only
     if the source's `read_chunk` may be called from several threads. `max_bytes_per_s` bounds what
     is fetched of a base backup, None not at all.
+    A failure is recorded with the time of the next try, which is `retry_after_ms` of it and of how
+    far the bootstrap is, None where no try makes sense.
     `stop` is asked between steps and within long ones; what it returns is recorded as the cause.
     """
 
@@ -35,5 +38,6 @@ class Settings:
     verify_staged: bool = False
     max_in_flight: int = 1
     max_bytes_per_s: float | None = None
+    retry_after_ms: RetryAfter = usual_retry
     stop: Callable[[], str | None] = never
     clock: Clock = now_ms

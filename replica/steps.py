@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import assert_never
 
 from bootledger.basebackup.manifest import DATA_NAME, Chunk
@@ -21,7 +22,14 @@ from bootledger.errors import (
     Stopped,
 )
 from bootledger.files import Files
-from bootledger.replica.agreement import check_not_ahead, open_copy
+from bootledger.replica.agreement import (
+    check_not_ahead,
+    check_same_history,
+    open_copy,
+    open_to_follow,
+    renewed,
+    told_by,
+)
 from bootledger.replica.handle import BootstrapHandle
 from bootledger.replica.manifests import fetch_manifest
 from bootledger.replica.observer import Observer
@@ -92,16 +100,23 @@ class Steps:
         return None
 
     def do(self, step: plan.Step, handle: BootstrapHandle) -> None:
-        """Do one step and record it. When this returns, `handle.progress` has moved on."""
+        """Do one step and record it. When this returns, `handle.progress` has moved on.
+
+        If the source has lost what the step needs, another base backup is pinned.
+        """
+        try:
+            self._do(step, handle)
+        except (SnapshotLost, LogWindowLost):
+            self._pin(handle)
+
+    def _do(self, step: plan.Step, handle: BootstrapHandle) -> None:
         match step:
             case plan.FindPosition():
                 self._find_position(handle)
-            case plan.Fetch() | plan.Restore():
-                copy = self._fetch if isinstance(step, plan.Fetch) else self._restore
-                try:
-                    copy(step.snapshot, handle)
-                except SnapshotLost:
-                    self._pin(handle)
+            case plan.Fetch():
+                self._fetch(step.snapshot, handle)
+            case plan.Restore():
+                self._restore(step.snapshot, handle)
             case plan.CatchUp():
                 self._catch_up(step, handle)
             case plan.Swap():
@@ -118,11 +133,8 @@ class Steps:
             return self._pin(handle)
         with closing(self._applier(current)) as applier:
             applied_lsn = applier.applied_lsn()
-        check_not_ahead(applied_lsn, self._source.last_lsn())
-        try:
-            self._source.changes(applied_lsn, 1)
-        except LogWindowLost:
-            return self._pin(handle)
+        check_not_ahead(applied_lsn, self._last_lsn())
+        self._source.changes(applied_lsn, 1)
         return self._checkpoint(handle, applied_lsn, self._identity.timeline)
 
     def _pin(self, handle: BootstrapHandle) -> None:
@@ -130,6 +142,7 @@ class Steps:
         self._target.check_candidate(generation, handle.intent_id)
         self._observer.on_pinning(generation)
         pin = self._source.pin(str(handle.intent_id), generation, lambda: self.check_stop(handle))
+        self._identity = renewed(self._identity, self._source)
         handle.record(
             SnapshotChunk(
                 recorded_at_ms=self._settings.clock(),
@@ -230,10 +243,7 @@ class Steps:
             self._target.check_candidate(generation, handle.intent_id)
         with closing(self._applier(generation)) as applier:
             applied_lsn = self._agreed_lsn(applier, step.applied_lsn, handle)
-            try:
-                self._follow(applier, applied_lsn, handle)
-            except LogWindowLost:
-                return self._pin(handle)
+            self._follow(applier, applied_lsn, handle)
             applied_lsn, record_count = applier.applied_lsn(), applier.record_count()
         if step.candidate_generation is None:
             return self._complete(handle, record_count)
@@ -247,11 +257,16 @@ class Steps:
         return None
 
     def _follow(self, applier: Applier, applied_lsn: int, handle: BootstrapHandle) -> None:
-        target_lsn = self._source.last_lsn()
+        target_lsn = self._last_lsn()
         check_not_ahead(applied_lsn, target_lsn)
+        check_same_history(applier, applied_lsn, self._source)
         while applied_lsn < target_lsn or self._lag(applied_lsn) > self._settings.lag_changes:
             self.check_stop(handle)
-            changes = self._source.changes(applied_lsn, self._settings.batch_changes)
+            changes = told_by(
+                self._identity,
+                self._source,
+                partial(self._source.changes, applied_lsn, self._settings.batch_changes),
+            )
             if not changes:
                 raise DivergedHistory(
                     f"the source ends at LSN {applied_lsn} and said that it stands at {target_lsn}"
@@ -261,6 +276,9 @@ class Steps:
             applied_lsn = changes[-1].lsn
             self._checkpoint(handle, applied_lsn, handle.progress.timeline, batches=1)
             self._observer.on_applied(applied_lsn, max(applied_lsn, target_lsn))
+
+    def _last_lsn(self) -> int:
+        return told_by(self._identity, self._source, self._source.last_lsn)
 
     def _lag(self, applied_lsn: int) -> int:
         return self._source.last_lsn() - applied_lsn
@@ -282,7 +300,8 @@ class Steps:
         return applied_lsn
 
     def _swap(self, step: plan.Swap, handle: BootstrapHandle) -> None:
-        with closing(self._applier(step.generation)) as applier:
+        candidate = open_copy(self._open_applier, self._target, step.generation, self._identity)
+        with closing(candidate) as applier:
             record_count = applier.record_count()
         handle.check_owned(now=True)  # who was told that CURRENT was rolled back must not swap it
         self._target.promote(step.generation)
@@ -305,7 +324,7 @@ class Steps:
         )
 
     def _applier(self, generation: int) -> Applier:
-        return open_copy(self._open_applier, self._target, generation, self._identity)
+        return open_to_follow(self._open_applier, self._target, generation, self._identity)
 
 
 def _open_snapshot(handle: BootstrapHandle) -> Snapshot:
