@@ -209,6 +209,8 @@ class Steps:
         timeline = self._verified_timeline(snapshot, handle)
         if timeline is None:
             return
+        directory = self._target.directory(snapshot.generation)
+        self._settings.check_restored(directory, lambda: self.check_stop(handle))
         with closing(self._applier(snapshot.generation)) as applier:
             applied_lsn = applier.applied_lsn()
         if applied_lsn != snapshot.lsn:
