@@ -106,6 +106,7 @@ class Replication:
         with self._take_up() as handle:
             handle.retry_after_ms = self._settings.retry_after_ms
             was_promoting = handle.progress.phase is State.PROMOTING
+            self._steps.inherit(handle)
             self._target.remove_unused(keep=self._needed)
             if self._settings.verify_staged:
                 self._steps.verify_staged(handle)
