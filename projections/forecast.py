@@ -44,9 +44,9 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
     `reasons` come worst first; there are none if it converges. `unknown` says what is not known,
     and would matter. `copy_ends_in_s` and `caught_up_in_s` are None if not known, or never; they
-    hold with the outage allowed for, if the log is kept. `needed_changes` is how many changes the source must keep for
-    the replica at most, `window_changes` how many its limits allow (None: any number), and
-    `window_share` the one by the other.
+    hold with the outage allowed for, if the log is kept. `needed_changes` is how many changes the
+    source must keep for the replica at most, `window_changes` how many its limits allow (None: any
+    number), and `window_share` the one by the other.
     """
 
     verdict: Verdict
