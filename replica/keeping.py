@@ -115,7 +115,8 @@ class Keeper:
     """Keeps the target's node up to date with a source, whatever happens in between.
 
     `open_source` is called for every attempt, and what it returns is closed after it. `replication`
-    says at any time how far it is. The caller opens and closes log and target.
+    says at any time how far it is. `observer` may be replaced before the work begins. The caller
+    opens and closes `log` and target.
     """
 
     def __init__(
@@ -132,13 +133,13 @@ class Keeper:
         patience: Patience | None = None,
     ) -> None:
         self._node_id = target.identity.node_id
-        self._log = log
+        self.log = log
         self._open_source = open_source
         self._target = target
         self._open_applier = open_applier
         self._state = replication
         self._files = files or Files()
-        self._observer = observer or Observer()
+        self.observer = observer or Observer()
         self._patience = patience or Patience()
         self._row = _Row(self._patience.chance())
         self._settings = replace(settings or Settings(), retry_after_ms=self._recorded_ms)
@@ -186,13 +187,13 @@ class Keeper:
     def _replication(self, source: Source) -> Replication:
         return Replication(
             self._node_id,
-            self._log,
+            self.log,
             source,
             self._target,
             self._open_applier,
             files=self._files,
             settings=self._settings,
-            observer=self._observer,
+            observer=self.observer,
         )
 
     def _following(self, source: Source) -> Following:
@@ -202,7 +203,7 @@ class Keeper:
             self._open_applier,
             self._state,
             self._settings,
-            self._observer,
+            self.observer,
             sleep=self._patience.sleep,
         )
 
@@ -226,14 +227,14 @@ class Keeper:
 
     def _note(self, error: Exception, before: Mapping[UUID, int]) -> None:
         """Record why nothing goes on, if the attempt failed before it took the intent up."""
-        unfinished = self._log.list_unfinished(self._node_id)
+        unfinished = self.log.list_unfinished(self._node_id)
         if len(unfinished) != 1 or unfinished[0].running or unfinished[0].progress.held:
             return
         (intent,) = unfinished
         if before.get(intent.intent_id) != intent.progress.epoch or isinstance(error, Stopped):
             return
         try:
-            with self._log.resume_unfinished(intent, on_exit="suspend") as handle:
+            with self.log.resume_unfinished(intent, on_exit="suspend") as handle:
                 handle.retry_after_ms = self._recorded_ms
                 handle.suspend_because(error)
         except NodeBusy:
@@ -278,7 +279,7 @@ class Keeper:
             error,
             left_s,
             self._settings,
-            self._observer,
+            self.observer,
             self._patience,
             until=lambda: self._ruled(before),
         )
@@ -289,7 +290,7 @@ class Keeper:
         Raises `ClosedByOperator` if it was held or ended.
         """
         for intent_id, old in before.items():
-            now = self._log.progress_of(intent_id)
+            now = self.log.progress_of(intent_id)
             if now.held or not now.unfinished:
                 raise ClosedByOperator(
                     f"intent {intent_id} is {ending(now)}",
@@ -300,7 +301,7 @@ class Keeper:
         return False
 
     def _unfinished(self) -> dict[UUID, Progress]:
-        mine = self._log.list_unfinished(self._node_id)
+        mine = self.log.list_unfinished(self._node_id)
         return {intent.intent_id: intent.progress for intent in mine}
 
     def _epochs(self) -> dict[UUID, int]:
