@@ -92,7 +92,8 @@ class Endpoints:
 
     async def backups(self, _call: Call) -> Answer:
         """List every base backup."""
-        return _json(await self._threads.run(self._primary.backups))
+        found = await self._threads.run(self._primary.backups)
+        return _json([each._asdict() for each in found])
 
     async def release(self, call: Call) -> Answer:
         """Let go of a base backup."""
