@@ -72,8 +72,8 @@ class Window:
         wanted = before * (_HELPS if self.allowed > kept else _HARMLESS)
         if rate >= wanted:
             self._best = (self.allowed, rate)
-            step = self.allowed if self._doubling else self.allowed - kept
-            self._try(self.allowed + step)
+            self._doubling = self.allowed > kept
+            self._try(self.allowed * 2 if self._doubling else self.allowed - 1)
         else:
             self._doubling = False
             self._try(kept)
