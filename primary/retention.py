@@ -140,11 +140,10 @@ class Keeper:
         self._clock = clock
         self._opened_at_ms = clock()
 
-    def hold(self, name: str, lsn: int, *, at_least: bool = False) -> Slot:
+    def hold(self, name: str, lsn: int) -> Slot:
         """Hold the changes after `lsn`: make the slot, or move it there, valid again.
 
-        With `at_least`, a valid slot that holds more is left to hold it. Durable when this returns,
-        and then the change after `lsn` is there, and stays.
+        Durable when this returns, and then the change after `lsn` is there, and stays.
 
         Raises `LogWindowLost` if it is no longer kept, the `SlotInvalid` that says why if the slot
         was invalidated; `DivergedHistory` if the database has not come as far as `lsn`; otherwise
@@ -158,10 +157,8 @@ class Keeper:
             )
         try:
             self._check_kept(lsn)
-            slot = self._slots.hold(name, lsn, last_lsn=last_lsn, at_least=at_least)
+            slot = self._slots.hold(name, lsn, last_lsn=last_lsn)
             # An application that prunes by itself does not ask the slots: look again.
-            if slot.acknowledged_lsn < self._database.pruned_lsn() <= lsn:
-                slot = self._slots.hold(name, lsn, last_lsn=last_lsn)
             try:
                 self._check_kept(lsn)
             except LogWindowLost:
@@ -172,9 +169,9 @@ class Keeper:
         return slot
 
     def holds(self, name: str, lsn: int) -> bool:
-        """Hold the changes after `lsn` at least, if they are there; return whether they are."""
+        """Hold the changes after `lsn` if they are there; return whether they are."""
         try:
-            self.hold(name, lsn, at_least=True)
+            self.hold(name, lsn)
         except (LogWindowLost, DivergedHistory):
             return False
         return True
