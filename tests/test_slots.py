@@ -134,7 +134,7 @@ def test_what_was_acknowledged_before_a_slot_was_held_again_is_void(tmp_path: Pa
         assert here.get("r") == elsewhere.get("r")
         here.flush()
         assert here.let_go(100) == 40
-        here.hold("s", 10, last_lsn=100)
+        here.hold("s", 50, last_lsn=100)
         here.acknowledge("s", 80)
         elsewhere.drop("s")
         elsewhere.hold("s", 45, last_lsn=100)
