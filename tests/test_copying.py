@@ -1,4 +1,4 @@
-"""Several chunks in flight: what is claimed, and that nobody writes for an owner that is gone."""
+"""Several chunks in flight: what is claimed, and that nobody writes for an owner that left."""
 
 from __future__ import annotations
 

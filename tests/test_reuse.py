@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +41,10 @@ CHUNK_BYTES = 4096
 
 
 class Reuses(Counts):
-    """Looks, before a chunk is staged, where its bytes were: an oracle of what must be fetched."""
+    """Looks, before a chunk is staged, where its bytes were: an oracle of what must be fetched.
+
+    `fetched` and `reused` are those of the last generation.
+    """
 
     def __init__(self, target: Path, *, stop_after: int = 1_000_000) -> None:
         super().__init__()
@@ -48,12 +52,14 @@ class Reuses(Counts):
         self.needless: list[Range] = []
         self._target = target
         self._left = stop_after
-        self._here: dict[Range, bool] = {}
+        self.generation = 0
 
     def on_step(self, step: plan.Step, progress: Progress) -> None:
         super().on_step(step, progress)
-        if isinstance(step, plan.Fetch):
-            self._here.clear()
+        if isinstance(step, plan.Fetch) and step.snapshot.generation != self.generation:
+            self.generation = step.snapshot.generation
+            self.fetched.clear()
+            self.reused.clear()
 
     def on_fetched(self, fetched: Range) -> None:
         super().on_fetched(fetched)
@@ -127,10 +133,8 @@ def test_fetched_is_exactly_what_is_nowhere(course: list[tuple[int, str]], in_fl
         make_primary(place / "primary", records=150, value_bytes=100)
         for seed, (stop_after, what) in enumerate(course, start=1):
             observer = Reuses(place / "replica", stop_after=stop_after)
-            try:
+            with contextlib.suppress(Stopped):
                 copy(place, observer)
-            except Stopped:
-                pass
             assert observer.needless == []
             if what != "lose":
                 write_more(place / "primary", records=15, seed=seed if what == "write" else 0)
