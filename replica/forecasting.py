@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from bootledger.errors import CannotConverge, SourceUnavailable
 from bootledger.projections.convergence import Situation, Verdict
 from bootledger.projections.forecast import Forecast, forecast
-from bootledger.projections.rates import Meter, Pace, pace_of_node
+from bootledger.projections.rates import Meter, Pace
 from bootledger.replica.observer import Observer, Relay
 from bootledger.replica.ports import Source
 from bootledger.replica.wire import PrimaryInfo
 from bootledger.statemachine import plan
 from bootledger.statemachine.progress import Progress, Snapshot
 from bootledger.statemachine.ranges import Range
-from bootledger.store.port import EventStore
 
 RENEW_S = 5.0
 """A forecast is renewed that often, and the source asked where it stands."""
@@ -103,8 +102,8 @@ def look_at(source: Source) -> Callable[[], PrimaryInfo]:
 class Forecasting(Relay):
     """Tells `observer` everything, and `on_forecast` besides.
 
-    `look` asks the source where it stands (`HttpSource.info`), at most every `renew_s`, from the
-    thread that replicates. `past` are rates of an earlier bootstrap (`pace_of_node`), which count
+    `look` asks the source where it stands (`look_at`), at most every `renew_s`, from the thread that
+    replicates; who opens sources again and again uses `opening`. `past` are rates of an earlier bootstrap (`pace_of_node`), which count
     until there are measured ones. `outage_s` is how long the link may be down meanwhile. May watch
     several runs of one node, one after the other.
 
@@ -118,7 +117,7 @@ class Forecasting(Relay):
     def __init__(
         self,
         observer: Observer,
-        look: Callable[[], PrimaryInfo],
+        look: Callable[[], PrimaryInfo] | None = None,
         *,
         past: Pace | None = None,
         ignore: bool = False,
@@ -149,23 +148,15 @@ class Forecasting(Relay):
         self._hopeless_s = 0.0
         self._hopeless_at_s: float | None = None
 
-    @classmethod
-    def watching(
-        cls,
-        observer: Observer,
-        source: Source,
-        store: EventStore,
-        node_id: str,
-        *,
-        ignore: bool = False,
-        outage_s: float = 0.0,
-    ) -> Self:
-        """Return one for a node whose ledger is in `store` and may know its pace already.
+    def opening(self, open_source: Callable[[], Source]) -> Callable[[], Source]:
+        """Return the same, and ask from now on the source that was opened last."""
 
-        Raises `Corrupted` if the ledger cannot be read.
-        """
-        past = pace_of_node(store, node_id)
-        return cls(observer, look_at(source), past=past, ignore=ignore, outage_s=outage_s)
+        def opened() -> Source:
+            source = open_source()
+            self._look = look_at(source)
+            return source
+
+        return opened
 
     def on_step(self, step: plan.Step, progress: Progress) -> None:
         """Begin to measure what this step does."""
@@ -257,6 +248,8 @@ class Forecasting(Relay):
     def _look_ahead(self, now_s: float) -> Forecast | None:
         """Return the forecast for now; None if the source never said where it stands."""
         self._renewed_at_s = now_s
+        if self._look is None:
+            return None
         try:
             self._info = self._look()
         except SourceUnavailable:

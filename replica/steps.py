@@ -8,21 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import assert_never
 
-from bootledger.basebackup.manifest import DATA_NAME, Chunk
+from bootledger.basebackup.manifest import DATA_NAME
 from bootledger.basebackup.staging import Candidate
 from bootledger.errors import (
-    CorruptChunk,
     CorruptManifest,
     DivergedHistory,
     LogWindowLost,
     SnapshotLost,
     Stopped,
 )
-from bootledger.files import Files
-from bootledger.replica.agreement import check_not_ahead, open_copy
+from bootledger.files import Files, OpenFile
+from bootledger.replica.agreement import (
+    check_not_ahead,
+    check_same_history,
+    open_copy,
+    open_to_follow,
+    renewed,
+    told_by,
+)
+from bootledger.replica.copying import Copying
 from bootledger.replica.handle import BootstrapHandle
+from bootledger.replica.inheritance import inherit
 from bootledger.replica.manifests import fetch_manifest
 from bootledger.replica.observer import Observer
 from bootledger.replica.ports import Applier, OpenApplier, Source, SourceIdentity
@@ -31,7 +40,6 @@ from bootledger.replica.target import Target
 from bootledger.statemachine import plan
 from bootledger.statemachine.events import Checkpoint, Promote, SnapshotChunk
 from bootledger.statemachine.progress import Snapshot, State, known
-from bootledger.statemachine.ranges import Ranges, subtract
 
 
 class Steps:
@@ -84,7 +92,11 @@ class Steps:
     def _verified_timeline(self, snapshot: Snapshot, handle: BootstrapHandle) -> int | None:
         """Return the timeline of what is staged, None if anything of it had to be dropped."""
         with self._candidate(snapshot, handle) as candidate:
-            lost = candidate.damaged(snapshot.staged, lambda: self.check_stop(handle))
+            lost = candidate.damaged(
+                snapshot.staged,
+                lambda: self.check_stop(handle),
+                threads=self._settings.max_in_flight,
+            )
             timeline = candidate.manifest.timeline
         if not lost:
             return timeline
@@ -92,16 +104,23 @@ class Steps:
         return None
 
     def do(self, step: plan.Step, handle: BootstrapHandle) -> None:
-        """Do one step and record it. When this returns, `handle.progress` has moved on."""
+        """Do one step and record it. When this returns, `handle.progress` has moved on.
+
+        If the source has lost what the step needs, another base backup is pinned.
+        """
+        try:
+            self._do(step, handle)
+        except (SnapshotLost, LogWindowLost):
+            self._pin(handle)
+
+    def _do(self, step: plan.Step, handle: BootstrapHandle) -> None:
         match step:
             case plan.FindPosition():
                 self._find_position(handle)
-            case plan.Fetch() | plan.Restore():
-                copy = self._fetch if isinstance(step, plan.Fetch) else self._restore
-                try:
-                    copy(step.snapshot, handle)
-                except SnapshotLost:
-                    self._pin(handle)
+            case plan.Fetch():
+                self._fetch(step.snapshot, handle)
+            case plan.Restore():
+                self._restore(step.snapshot, handle)
             case plan.CatchUp():
                 self._catch_up(step, handle)
             case plan.Swap():
@@ -118,11 +137,8 @@ class Steps:
             return self._pin(handle)
         with closing(self._applier(current)) as applier:
             applied_lsn = applier.applied_lsn()
-        check_not_ahead(applied_lsn, self._source.last_lsn())
-        try:
-            self._source.changes(applied_lsn, 1)
-        except LogWindowLost:
-            return self._pin(handle)
+        check_not_ahead(applied_lsn, self._last_lsn())
+        self._source.changes(applied_lsn, 1)
         return self._checkpoint(handle, applied_lsn, self._identity.timeline)
 
     def _pin(self, handle: BootstrapHandle) -> None:
@@ -130,6 +146,7 @@ class Steps:
         self._target.check_candidate(generation, handle.intent_id)
         self._observer.on_pinning(generation)
         pin = self._source.pin(str(handle.intent_id), generation, lambda: self.check_stop(handle))
+        self._identity = renewed(self._identity, self._source)
         handle.record(
             SnapshotChunk(
                 recorded_at_ms=self._settings.clock(),
@@ -142,8 +159,18 @@ class Steps:
                 manifest_digest=pin.manifest_digest,
             )
         )
-        # A candidate that an earlier generation left unfinished would only take up room.
+        self.inherit(handle)
+        # What else an earlier generation left unfinished would only take up room.
         self._target.remove_unused(keep=lambda: (generation, *self._kept()))
+
+    def inherit(self, handle: BootstrapHandle) -> None:
+        """Let the open snapshot have the file of the one that was given up for it, if there is one.
+
+        To be repeated at a start, before anything is removed: a crash may have come between.
+        """
+        snapshot = handle.progress.snapshot
+        if handle.progress.phase is State.TRANSFERRING and snapshot is not None:
+            inherit(self._target, handle.intent_id, snapshot, self._files)
 
     @contextmanager
     def _candidate(self, snapshot: Snapshot, handle: BootstrapHandle) -> Iterator[Candidate]:
@@ -159,46 +186,29 @@ class Steps:
             yield candidate
 
     def _fetch(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
-        """Stage every missing chunk; what the last owner wrote but did not claim is not fetched."""
-        with self._candidate(snapshot, handle) as candidate:
+        """Stage every missing chunk; what is here already is not fetched."""
+        with self._candidate(snapshot, handle) as candidate, self._in_service() as in_service:
             candidate.prepare()
-            for chunk in candidate.claimable(snapshot.staged):
-                self._record_chunk(chunk, handle)
-                self.check_stop(handle)
-            for chunk in candidate.missing(_open_snapshot(handle).staged):
-                self.check_stop(handle)
-                data = self._source.read_chunk(
-                    snapshot.token, chunk.offset_bytes, chunk.length_bytes
-                )
-                self._observer.on_fetched(chunk.range)
-                handle.check_owned()
-                try:
-                    candidate.stage(chunk, data)
-                except CorruptChunk as wrong:
-                    raise CorruptChunk(
-                        f"{wrong} (base backup {snapshot.token})",
-                        hint="start again to fetch it again; if it stays like this, delete that "
-                        "base backup at the source: the next start asks for a new one",
-                    ) from wrong
-                self._record_chunk(chunk, handle)
+            Copying(
+                self._source,
+                snapshot,
+                candidate,
+                in_service=in_service,
+                handle=handle,
+                settings=self._settings,
+                observer=self._observer,
+                check_stop=lambda: self.check_stop(handle),
+            ).run()
 
-    def _record_chunk(self, chunk: Chunk, handle: BootstrapHandle) -> None:
-        """Record what no event has claimed yet of a chunk that is durable in the candidate."""
-        snapshot = _open_snapshot(handle)
-        unclaimed: Ranges = (chunk.range,)
-        for staged in snapshot.staged:
-            unclaimed = subtract(unclaimed, staged)
-        for part in unclaimed:
-            handle.record(
-                SnapshotChunk(
-                    recorded_at_ms=self._settings.clock(),
-                    token=snapshot.token,
-                    generation=snapshot.generation,
-                    offset_bytes=part.start_bytes,
-                    length_bytes=part.end_bytes - part.start_bytes,
-                )
-            )
-            self._observer.on_staged(part, handle.progress)
+    @contextmanager
+    def _in_service(self) -> Iterator[OpenFile | None]:
+        """Open the database in service as a file: nobody writes to it while another is copied."""
+        current = self._target.current()
+        if current is None:
+            yield None
+            return
+        with self._files.open_to_read(self._target.directory(current) / DATA_NAME) as file:
+            yield file
 
     def _restore(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
         """Check that the whole candidate is the database that was pinned; changes nothing in it.
@@ -209,6 +219,8 @@ class Steps:
         timeline = self._verified_timeline(snapshot, handle)
         if timeline is None:
             return
+        directory = self._target.directory(snapshot.generation)
+        self._settings.check_restored(directory, lambda: self.check_stop(handle))
         with closing(self._applier(snapshot.generation)) as applier:
             applied_lsn = applier.applied_lsn()
         if applied_lsn != snapshot.lsn:
@@ -230,10 +242,7 @@ class Steps:
             self._target.check_candidate(generation, handle.intent_id)
         with closing(self._applier(generation)) as applier:
             applied_lsn = self._agreed_lsn(applier, step.applied_lsn, handle)
-            try:
-                self._follow(applier, applied_lsn, handle)
-            except LogWindowLost:
-                return self._pin(handle)
+            self._follow(applier, applied_lsn, handle)
             applied_lsn, record_count = applier.applied_lsn(), applier.record_count()
         if step.candidate_generation is None:
             return self._complete(handle, record_count)
@@ -247,11 +256,13 @@ class Steps:
         return None
 
     def _follow(self, applier: Applier, applied_lsn: int, handle: BootstrapHandle) -> None:
-        target_lsn = self._source.last_lsn()
+        target_lsn, lag = self._last_lsn(), self._settings.lag_changes
         check_not_ahead(applied_lsn, target_lsn)
-        while applied_lsn < target_lsn or self._lag(applied_lsn) > self._settings.lag_changes:
+        check_same_history(applier, applied_lsn, self._source)
+        while applied_lsn < target_lsn or self._last_lsn() - applied_lsn > lag:
             self.check_stop(handle)
-            changes = self._source.changes(applied_lsn, self._settings.batch_changes)
+            ask = partial(self._source.changes, applied_lsn, self._settings.batch_changes)
+            changes = told_by(self._identity, self._source, ask)
             if not changes:
                 raise DivergedHistory(
                     f"the source ends at LSN {applied_lsn} and said that it stands at {target_lsn}"
@@ -262,8 +273,8 @@ class Steps:
             self._checkpoint(handle, applied_lsn, handle.progress.timeline, batches=1)
             self._observer.on_applied(applied_lsn, max(applied_lsn, target_lsn))
 
-    def _lag(self, applied_lsn: int) -> int:
-        return self._source.last_lsn() - applied_lsn
+    def _last_lsn(self) -> int:
+        return told_by(self._identity, self._source, self._source.last_lsn)
 
     def _agreed_lsn(self, applier: Applier, recorded_lsn: int, handle: BootstrapHandle) -> int:
         """Return the applied LSN, once the database and the log agree on it.
@@ -282,7 +293,8 @@ class Steps:
         return applied_lsn
 
     def _swap(self, step: plan.Swap, handle: BootstrapHandle) -> None:
-        with closing(self._applier(step.generation)) as applier:
+        candidate = open_copy(self._open_applier, self._target, step.generation, self._identity)
+        with closing(candidate) as applier:
             record_count = applier.record_count()
         handle.check_owned(now=True)  # who was told that CURRENT was rolled back must not swap it
         self._target.promote(step.generation)
@@ -305,8 +317,4 @@ class Steps:
         )
 
     def _applier(self, generation: int) -> Applier:
-        return open_copy(self._open_applier, self._target, generation, self._identity)
-
-
-def _open_snapshot(handle: BootstrapHandle) -> Snapshot:
-    return known(handle.progress.snapshot, "the snapshot that is being copied")
+        return open_to_follow(self._open_applier, self._target, generation, self._identity)
