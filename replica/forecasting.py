@@ -102,10 +102,10 @@ def look_at(source: Source) -> Callable[[], PrimaryInfo]:
 class Forecasting(Relay):
     """Tells `observer` everything, and `on_forecast` besides.
 
-    `look` asks the source where it stands (`look_at`), at most every `renew_s`, from the thread that
-    replicates; who opens sources again and again uses `opening`. `past` are rates of an earlier bootstrap (`pace_of_node`), which count
-    until there are measured ones. `outage_s` is how long the link may be down meanwhile. May watch
-    several runs of one node, one after the other.
+    `look` asks the source where it stands (`look_at`), at most every `renew_s`, from the thread
+    that replicates; who opens sources again and again uses `opening` instead. `past` are rates of
+    an earlier bootstrap (`pace_of_node`), which count until there are measured ones. `outage_s` is
+    how long the link may be down meanwhile. May watch several runs of one node, one by one.
 
     Raises `CannotConverge` right before a base backup is asked for, if the rates that are known
     rule it out; and while one is copied and caught up, once it has been ruled out for `patience_s`
