@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from bootledger.errors import CannotConverge, SourceUnavailable
 from bootledger.projections.convergence import Situation, Verdict
 from bootledger.projections.forecast import Forecast, forecast
-from bootledger.projections.rates import Meter, Pace
+from bootledger.projections.rates import Meter, Pace, pace_of_node
 from bootledger.replica.observer import Observer, Relay
 from bootledger.replica.ports import Source
 from bootledger.replica.wire import PrimaryInfo
 from bootledger.statemachine import plan
 from bootledger.statemachine.progress import Progress, Snapshot
 from bootledger.statemachine.ranges import Range
+from bootledger.store.port import EventStore
 
 RENEW_S = 5.0
 """A forecast is renewed that often, and the source asked where it stands."""
@@ -23,6 +24,7 @@ TELL_S = 30.0
 """An observer is told a forecast that often, and whenever the verdict is another one."""
 PATIENCE_S = 60.0
 """So long must a bootstrap have worked without hope to be ended."""
+_AFTER_FAILURE_S = 60.0
 _WARM_S = 10.0
 """A write rate that was measured for less long is worth less than what the source says."""
 
@@ -103,9 +105,9 @@ class Forecasting(Relay):
     """Tells `observer` everything, and `on_forecast` besides.
 
     `look` asks the source where it stands (`look_at`), at most every `renew_s`, from the thread
-    that replicates; who opens sources again and again uses `opening` instead. `past` are rates of
-    an earlier bootstrap (`pace_of_node`), which count until there are measured ones. `outage_s` is
-    how long the link may be down meanwhile. May watch several runs of one node, one by one.
+    that replicates. `past` are rates of an earlier bootstrap (`pace_of_node`), which count until
+    there are measured ones. `outage_s` is how long the link may be down meanwhile. May watch
+    several runs of one node, one by one.
 
     Raises `CannotConverge` right before a base backup is asked for, if the rates that are known
     rule it out; and while one is copied and caught up, once it has been ruled out for `patience_s`
@@ -117,7 +119,7 @@ class Forecasting(Relay):
     def __init__(
         self,
         observer: Observer,
-        look: Callable[[], PrimaryInfo] | None = None,
+        look: Callable[[], PrimaryInfo],
         *,
         past: Pace | None = None,
         ignore: bool = False,
@@ -148,15 +150,23 @@ class Forecasting(Relay):
         self._hopeless_s = 0.0
         self._hopeless_at_s: float | None = None
 
-    def opening(self, open_source: Callable[[], Source]) -> Callable[[], Source]:
-        """Return the same, and ask from now on the source that was opened last."""
+    @classmethod
+    def watching(
+        cls,
+        observer: Observer,
+        source: Source,
+        store: EventStore,
+        node_id: str,
+        *,
+        ignore: bool = False,
+        outage_s: float = 0.0,
+    ) -> Self:
+        """Return one that asks `source`, for a node whose ledger in `store` may know its pace.
 
-        def opened() -> Source:
-            source = open_source()
-            self._look = look_at(source)
-            return source
-
-        return opened
+        Raises `Corrupted` if the ledger cannot be read.
+        """
+        past = pace_of_node(store, node_id)
+        return cls(observer, look_at(source), past=past, ignore=ignore, outage_s=outage_s)
 
     def on_step(self, step: plan.Step, progress: Progress) -> None:
         """Begin to measure what this step does."""
@@ -248,13 +258,12 @@ class Forecasting(Relay):
     def _look_ahead(self, now_s: float) -> Forecast | None:
         """Return the forecast for now; None if the source never said where it stands."""
         self._renewed_at_s = now_s
-        if self._look is None:
-            return None
         try:
             self._info = self._look()
         except SourceUnavailable:
             # Chunks may come from a mirror meanwhile; if nothing comes, the copy says so itself.
-            pass
+            # To ask in vain takes its time, so it is not done as often.
+            self._renewed_at_s = self._clock() + _AFTER_FAILURE_S
         else:
             self._written.see(self._info.last_lsn, now_s)
         return None if self._info is None else forecast(self._situation(self._info))
