@@ -14,6 +14,7 @@ from bootledger.artefacts import Artefact
 from bootledger.positions import U64
 from bootledger.projections.dangling import DanglingIntent
 from bootledger.projections.explain import Explanation
+from bootledger.projections.forecast import Forecast
 from bootledger.projections.resume import ResumePoint
 from bootledger.projections.standing import Standing
 from bootledger.replica.reddb_import import Imported
@@ -109,6 +110,16 @@ class Applied(_Answer, frozen=True, kw_only=True, tag_field="event", tag="applie
     target_lsn: U64
 
 
+class Forecasted(_Answer, frozen=True, kw_only=True, tag_field="event", tag="forecast"):
+    """Whether and when the bootstrap will converge, as far as that is known by now, and in words.
+
+    Told when the verdict changes, and every half a minute.
+    """
+
+    says: str
+    forecast: Forecast
+
+
 class Ended(_Answer, frozen=True, kw_only=True, tag_field="event", tag="outcome"):
     """The last line: the replica is up to date.
 
@@ -187,7 +198,8 @@ class Merged(_Answer, frozen=True, kw_only=True):
 
 
 ANSWERS: dict[str, object] = {
-    "replicate": Step | Pinning | Fetched | Staged | Applied | Ended,
+    "replicate": Step | Pinning | Fetched | Staged | Applied | Forecasted | Ended,
+    "forecast": Forecast,
     "status": list[Standing],
     "watch": Standing,
     "dangling": list[DanglingIntent],

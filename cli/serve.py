@@ -24,7 +24,9 @@ from bootledger.primary.service import Primary, Retention
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([kMGT]?)", re.ASCII)
 _UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
-_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9.-]{1,253})):([0-9]{1,5})", re.ASCII)
+_ADDRESS = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9.-]{1,253})):([0-9]{1,5})", re.ASCII
+)
 _PORT_MAX = 65535
 
 
@@ -172,9 +174,7 @@ class _JsonLine(logging.Formatter):
 def log_to_stderr(*, json: bool) -> None:
     """Have everything that bootledger logs from `info` up written on standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        _JsonLine() if json else _Line("%(asctime)s %(levelname)s %(message)s")
-    )
+    handler.setFormatter(_JsonLine() if json else _Line("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("bootledger")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
