@@ -24,7 +24,7 @@ from bootledger.cli.watching import FORECAST_STYLES, write_json
 from bootledger.errors import InvalidValue, SourceUnavailable
 from bootledger.files import Files
 from bootledger.projections.amounts import count, duration, size
-from bootledger.projections.convergence import Situation, Verdict
+from bootledger.projections.convergence import Convergence, Situation
 from bootledger.projections.forecast import Forecast
 from bootledger.projections.forecast import forecast as forecast_of
 from bootledger.projections.rates import Pace, pace_of_node
@@ -37,7 +37,7 @@ from bootledger.replica.wire import PrimaryInfo
 from bootledger.statemachine.fold import EMPTY
 from bootledger.statemachine.progress import State
 
-_EXIT_CODES = {Verdict.DOUBTFUL: ExitCode.FOUND, Verdict.CANNOT: ExitCode.REFUSED}
+_EXIT_CODES = {Convergence.DOUBTFUL: ExitCode.FOUND, Convergence.CANNOT: ExitCode.REFUSED}
 _ANY_SLOT = "forecast"
 """Whoever only asks how a source stands holds no slot; a client must have a name for one."""
 
@@ -237,7 +237,7 @@ def _log(found: Forecast, now: Situation) -> str:
         parts.append(f"grows by {count(now.write_changes_per_s)} changes/s")
     if now.apply_changes_per_s is not None:
         parts.append(f"is applied at {count(now.apply_changes_per_s)}/s")
-    if found.caught_up_in_s is not None and found.verdict is not Verdict.CANNOT:
+    if found.caught_up_in_s is not None and found.verdict is not Convergence.CANNOT:
         parts.append(f"caught up in {duration(found.caught_up_in_s)}")
     return ", ".join(parts)
 
@@ -249,6 +249,6 @@ def _window(found: Forecast) -> str:
         unlimited = now.slot_max_changes is None and now.slot_max_bytes is None
         return ", ".join(filter(None, (needed, "no limit" if unlimited else "")))
     kept = f"{count(found.window_changes)} are kept"
-    used = found.window_share
+    used = found.window_ratio
     share = "" if used is None else f"uses {used * 100:,.0f} %"
     return ", ".join(filter(None, (needed, kept, share)))

@@ -24,7 +24,7 @@ from bootledger.cli.answers import Applied, Fetched, Forecasted, Pinning, Staged
 from bootledger.cli.errors import OutputLost
 from bootledger.cli.visible import visible
 from bootledger.operator_events import OperatorEvent, OperatorSink
-from bootledger.projections.convergence import Verdict
+from bootledger.projections.convergence import Convergence
 from bootledger.projections.dangling import DanglingIntent
 from bootledger.projections.forecast import Forecast
 from bootledger.replica.observer import Observer
@@ -33,9 +33,9 @@ from bootledger.statemachine.progress import Progress
 from bootledger.statemachine.ranges import Range
 
 FORECAST_STYLES = {
-    Verdict.CONVERGES: "green",
-    Verdict.DOUBTFUL: "yellow",
-    Verdict.CANNOT: "bold red",
+    Convergence.CONVERGES: "green",
+    Convergence.DOUBTFUL: "yellow",
+    Convergence.CANNOT: "bold red",
 }
 
 

@@ -24,7 +24,7 @@ _NOT_NEGATIVE = msgspec.Meta(ge=0)
 Amount = Annotated[float, _NOT_NEGATIVE]
 
 
-class Verdict(enum.StrEnum):
+class Convergence(enum.StrEnum):
     """Whether a bootstrap can come to its end before the log that it needs is gone."""
 
     CONVERGES = "converges"
@@ -68,7 +68,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     `ratio` is how many times more is needed than there is; None if there is nothing at all.
     """
 
-    verdict: Verdict
+    verdict: Convergence
     says: str
     ratio: float | None
     remedies: tuple[Remedy, ...] = ()
@@ -90,7 +90,7 @@ def reasons_against(now: Situation) -> list[Reason]:
     reasons = [
         reason
         for reason in (*_stall(now), *_pace(now), *_windows(now), *_idle(now))
-        if reason.verdict is not Verdict.CONVERGES
+        if reason.verdict is not Convergence.CONVERGES
     ]
     return sorted(reasons, key=lambda one: -math.inf if one.ratio is None else -one.ratio)
 
@@ -210,9 +210,9 @@ def _ratio(needed: float, there: float) -> float:
 
 def _reason(ratio: float, says: str, remedies: Iterable[Remedy]) -> Reason:
     if ratio >= EXCESS:
-        verdict = Verdict.CANNOT
+        verdict = Convergence.CANNOT
     else:
-        verdict = Verdict.DOUBTFUL if ratio * ROOM > 1 else Verdict.CONVERGES
+        verdict = Convergence.DOUBTFUL if ratio * ROOM > 1 else Convergence.CONVERGES
     return Reason(verdict=verdict, says=says, ratio=finite(ratio), remedies=tuple(remedies))
 
 

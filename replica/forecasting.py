@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol, Self, runtime_checkable
 
 from bootledger.errors import CannotConverge, SourceUnavailable
-from bootledger.projections.convergence import Situation, Verdict
+from bootledger.projections.convergence import Convergence, Situation
 from bootledger.projections.forecast import Forecast, forecast
 from bootledger.projections.rates import Meter, Pace, pace_of_node
 from bootledger.replica.observer import Observer, Relay
@@ -146,7 +146,7 @@ class Forecasting(Relay):
         self._bootstraps = False
         self._info: PrimaryInfo | None = None
         self._renewed_at_s = self._told_at_s = float("-inf")
-        self._told: Verdict | None = None
+        self._told: Convergence | None = None
         self._hopeless_s = 0.0
         self._hopeless_at_s: float | None = None
 
@@ -196,7 +196,7 @@ class Forecasting(Relay):
         found = self._look_ahead(now_s)
         if found is not None:
             self._tell(found, now_s)
-            if found.verdict is Verdict.CANNOT and not self._ignore:
+            if found.verdict is Convergence.CANNOT and not self._ignore:
                 raise refusal(found)
 
     def on_fetched(self, fetched: Range) -> None:
@@ -242,7 +242,7 @@ class Forecasting(Relay):
             return
         if found.verdict is not self._told or now_s - self._told_at_s >= self._tell_s:
             self._tell(found, now_s)
-        if found.verdict is not Verdict.CANNOT:
+        if found.verdict is not Convergence.CANNOT:
             self._hopeless_s, self._hopeless_at_s = 0.0, None
             return
         if self._hopeless_at_s is not None:

@@ -9,10 +9,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bootledger.projections.amounts import count, duration, rounded_down, rounded_up, size
-from bootledger.projections.convergence import Situation, Verdict, reasons_against
+from bootledger.projections.convergence import Convergence, Situation, reasons_against
 from bootledger.projections.forecast import forecast
 
-ORDER = list(Verdict)
+ORDER = list(Convergence)
 HOURS = 3600.0
 
 rates = st.floats(1, 1e6).map(lambda rate: float(f"{rate:.3g}"))
@@ -87,7 +87,7 @@ def test_a_verdict_without_a_rate_holds_whatever_that_rate_is(
         known["change_bytes"] = data.draw(st.floats(1, 1e4))
     then = forecast(msgspec.structs.replace(now, **known))
     assert not then.unknown
-    if found.verdict is not Verdict.DOUBTFUL:
+    if found.verdict is not Convergence.DOUBTFUL:
         assert then.verdict is found.verdict
 
 
@@ -185,18 +185,18 @@ def bootstraps(draw: st.DrawFn) -> Situation:
 
 def compare_with_simulations(examples: int) -> None:
     """Compare that many forecasts with what happens; each verdict must have come up often."""
-    seen = dict.fromkeys(Verdict, 0)
+    seen = dict.fromkeys(Convergence, 0)
 
     @settings(max_examples=examples)
     @given(bootstraps())
     def compare(now: Situation) -> None:
         found, ended = forecast(now), simulate(now)
         seen[found.verdict] += 1
-        if found.verdict is Verdict.CONVERGES:
+        if found.verdict is Convergence.CONVERGES:
             assert not ended.lost
             assert found.caught_up_in_s == pytest.approx(ended.after_s, rel=0.04)
             assert found.needed_changes == pytest.approx(ended.most_kept, rel=0.04, abs=2)
-        elif found.verdict is Verdict.CANNOT:
+        elif found.verdict is Convergence.CANNOT:
             assert ended.lost or math.isinf(ended.after_s)
 
     compare()
@@ -234,13 +234,13 @@ def convergence_hour(**changed: object) -> Situation:
     [
         (
             convergence_hour(),
-            Verdict.CONVERGES,
+            Convergence.CONVERGES,
             "copy ends in 19 h, caught up in 20 h 21 min; uses 51 % of the log window",
             "",
         ),
         (
             convergence_hour(slot_max_changes=12_960_000),
-            Verdict.CANNOT,
+            Convergence.CANNOT,
             (
                 "cannot converge: copy ends in 19 h; uses 317 % of the log window; "
                 "the copy takes 19 h, the log is kept for 6 h: 41,039,672 changes will wait, "
@@ -253,7 +253,7 @@ def convergence_hour(**changed: object) -> Situation:
         ),
         (
             convergence_hour(write_changes_per_s=1200, apply_changes_per_s=900, left_bytes=0),
-            Verdict.CANNOT,
+            Convergence.CANNOT,
             (
                 "cannot converge: uses 0 % of the log window; the log grows by 1,200 changes/s, "
                 "this replica applies 900/s: it never catches up"
@@ -262,7 +262,7 @@ def convergence_hour(**changed: object) -> Situation:
         ),
         (
             convergence_hour(left_bytes=0, backlog_changes=4000, outage_s=5400),
-            Verdict.CANNOT,
+            Convergence.CANNOT,
             (
                 "cannot converge: uses 4 % of the log window; the source hears nothing for "
                 "1 h 30 min without a link, slot_idle_ms allows 1 h"
@@ -271,7 +271,7 @@ def convergence_hour(**changed: object) -> Situation:
         ),
         (
             convergence_hour(slot_max_bytes=12_000_000_000),
-            Verdict.DOUBTFUL,
+            Convergence.DOUBTFUL,
             (
                 "may not converge: copy ends in 19 h, caught up in 20 h 21 min; uses 68 % of the "
                 "log window; the copy takes 19 h, the log is kept for 1 d 4 h: 41,039,672 changes "
@@ -284,7 +284,7 @@ def convergence_hour(**changed: object) -> Situation:
         ),
         (
             convergence_hour(copy_bytes_per_s=None, apply_changes_per_s=None),
-            Verdict.DOUBTFUL,
+            Convergence.DOUBTFUL,
             (
                 "may not converge: how fast it copies is not known yet; "
                 "how fast this replica applies changes is not known yet"
@@ -293,13 +293,15 @@ def convergence_hour(**changed: object) -> Situation:
         ),
         (
             convergence_hour(copy_bytes_per_s=0, write_changes_per_s=0),
-            Verdict.CANNOT,
+            Convergence.CANNOT,
             "cannot converge: uses 0 % of the log window; the copy stands still with 1 TB left",
             "",
         ),
     ],
 )
-def test_what_an_operator_reads(now: Situation, verdict: Verdict, says: str, helps: str) -> None:
+def test_what_an_operator_reads(
+    now: Situation, verdict: Convergence, says: str, helps: str
+) -> None:
     """The numbers that decide, in units that fit, and what to change to which value."""
     found = forecast(now)
     assert found.verdict is verdict

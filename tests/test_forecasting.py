@@ -10,7 +10,7 @@ from played import PlayedSource, assert_ends_equal, replicate_played
 from replicas import NODE, Counts
 
 from bootledger.errors import CannotConverge, SourceUnavailable, Stopped
-from bootledger.projections.convergence import Verdict
+from bootledger.projections.convergence import Convergence
 from bootledger.projections.forecast import Forecast
 from bootledger.projections.rates import Pace, pace_of_node
 from bootledger.replica.forecasting import Forecasting, look_at
@@ -83,7 +83,7 @@ def test_a_bootstrap_that_loses_its_log_is_refused_early_and_goes_on_where_it_wa
         assert PATIENCE_S <= source.now_s < PATIENCE_S + 3
         assert "serve --slot-max-changes" in refused.value.hint
         assert "--ignore-forecast" in refused.value.hint
-        assert hears.forecasts[-1][1].verdict is Verdict.CANNOT
+        assert hears.forecasts[-1][1].verdict is Convergence.CANNOT
         (slot,) = source.primary.slots()
         assert slot.invalid_because is None
         with IntentLog.open(target / "ledger") as log:
@@ -122,7 +122,7 @@ def test_a_bootstrap_that_converges_ends_when_it_was_forecast(tmp_path: Path, ta
         outcome = replicate_played(source, target, watching(source, hears, past))
         assert outcome.copied
         during = [(at_s, one) for at_s, one in hears.forecasts if one.situation.left_bytes]
-        certain = [(at_s, one) for at_s, one in during if one.verdict is Verdict.CONVERGES]
+        certain = [(at_s, one) for at_s, one in during if one.verdict is Convergence.CONVERGES]
         assert len(certain) >= 3
         for at_s, one in certain:
             assert one.caught_up_in_s == pytest.approx(source.now_s - at_s, rel=0.1)
@@ -185,8 +185,8 @@ def test_a_forecast_is_told_when_the_verdict_changes_and_now_and_then(
         hears = Hears(source)
         replicate_played(source, target, watching(source, hears, Pace(apply_changes_per_s=1000)))
     verdicts = [one.verdict for _, one in hears.forecasts]
-    assert verdicts[0] is Verdict.DOUBTFUL
-    assert set(verdicts[2:]) == {Verdict.CONVERGES}
+    assert verdicts[0] is Convergence.DOUBTFUL
+    assert set(verdicts[2:]) == {Convergence.CONVERGES}
     times_s = [at_s for at_s, _ in hears.forecasts[2:]]
     assert all(20 <= later - sooner < 23 for sooner, later in pairwise(times_s))
 
