@@ -46,13 +46,12 @@ def situation_of(
     own write rate counts where `write_changes_per_s` is None.
     """
     whole_bytes = info.size_bytes if check_bytes is None else check_bytes
+    told_per_s = info.write_rate_per_s if write_changes_per_s is None else write_changes_per_s
     logged = info.last_lsn - info.pruned_lsn
     return Situation(
         left_bytes=info.size_bytes if left_bytes is None else left_bytes,
         copy_bytes_per_s=pace.copy_bytes_per_s,
-        write_changes_per_s=(
-            info.write_rate_per_s if write_changes_per_s is None else write_changes_per_s
-        ),
+        write_changes_per_s=None if told_per_s is None else max(0.0, told_per_s),
         apply_changes_per_s=pace.apply_changes_per_s,
         backlog_changes=0 if has_lsn is None else max(0, info.last_lsn - has_lsn),
         check_s=whole_bytes / pace.check_bytes_per_s if pace.check_bytes_per_s else 0.0,
