@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bootledger.projections.amounts import count, duration, rounded_down, rounded_up, size
-from bootledger.projections.convergence import Convergence, Situation, reasons_against
+from bootledger.projections.convergence import EXCESS, ROOM, Convergence, Situation, reasons_against
 from bootledger.projections.forecast import forecast
+from bootledger.projections.rates import DEFAULT_HALF_LIFE_S
+from bootledger.replica.forecasting import PATIENCE_S, RENEW_S, TELL_S
 
 ORDER = list(Convergence)
 HOURS = 3600.0
@@ -345,3 +348,36 @@ def test_a_forecast_survives_json() -> None:
     found = forecast(convergence_hour(copy_bytes_per_s=0, apply_changes_per_s=0))
     assert found.reasons
     assert msgspec.json.decode(msgspec.json.encode(found), type=type(found)) == found
+
+
+def test_the_example_of_the_page_is_what_the_model_says() -> None:
+    """Every number of docs/forecast.md comes out of the code again."""
+    page = " ".join((Path(__file__).parent.parent / "docs" / "forecast.md").read_text().split())
+    found = forecast(convergence_hour())
+    narrow = forecast(convergence_hour(slot_max_changes=12_960_000))
+    assert f"bootledger says: `{found.describe()}`." in page
+    assert narrow.describe() in page
+    assert found.copy_ends_in_s is not None
+    assert found.needed_changes is not None
+    rows = {
+        "the copy takes": ("10^12 / 14.62 · 10^6", duration(found.copy_ends_in_s)),
+        "changes that wait then": (
+            f"600 · {count(found.copy_ends_in_s)} s",
+            count(found.needed_changes),
+        ),
+        "the window": ("min(80,000,000, 10^11 / 200)", count(found.window_changes or 0)),
+        "caught up after": (
+            f"{count(found.copy_ends_in_s)} s + {count(found.needed_changes)} / (9,000 - 600)",
+            duration(found.caught_up_in_s or 0),
+        ),
+    }
+    for what, (formula, result) in rows.items():
+        assert f"| {what} | {formula} | {result} |" in page
+    for remedy in narrow.reasons[0].remedies:
+        assert remedy.says.removeprefix("keep more of the log: ") in page.replace("`", "")
+    assert f"is there {ROOM:g} times" in page
+    assert f"{EXCESS:g} times what there is" in page
+    assert f"renewed every {RENEW_S:g} seconds" in page
+    assert f"every {TELL_S:g} seconds. Rates" in page
+    assert f"no hope for {PATIENCE_S:g} seconds" in page
+    assert DEFAULT_HALF_LIFE_S == 60
