@@ -104,6 +104,12 @@ def copy_s(now: Situation) -> float | None:
     return now.left_bytes / now.copy_bytes_per_s if now.copy_bytes_per_s else math.inf
 
 
+def ready_s(now: Situation) -> float | None:
+    """Return after how long the log can be applied; as `copy_s`, with the outage."""
+    copying_s = copy_s(now)
+    return None if copying_s is None else copying_s + now.check_s + now.outage_s
+
+
 def limits(now: Situation) -> Iterator[Limit]:
     """Yield each limit of the source's log that can be said in changes."""
     if now.slot_max_changes is not None:
@@ -141,7 +147,9 @@ def _pace(now: Situation) -> Iterator[Reason]:
 def _windows(now: Situation) -> Iterator[Reason]:
     """Judge by each limit whether the log is kept until it can be applied."""
     write = now.write_changes_per_s or 0.0
-    before_s = (copy_s(now) or 0.0) + now.check_s + now.outage_s
+    before_s = ready_s(now)
+    if before_s is None:
+        before_s = now.check_s + now.outage_s
     waiting = now.backlog_changes + (write * before_s if write else 0.0)
     for limit in limits(now):
         yield _reason(

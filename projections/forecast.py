@@ -35,6 +35,7 @@ from bootledger.projections.convergence import (
     copy_s,
     finite,
     limits,
+    ready_s,
     reasons_against,
 )
 
@@ -86,8 +87,7 @@ _TITLES = {Convergence.DOUBTFUL: "may not converge", Convergence.CANNOT: "cannot
 
 def forecast(now: Situation) -> Forecast:
     """Return what will become of the bootstrap in this situation. Pure."""
-    copying_s = copy_s(now)
-    before_s = None if copying_s is None else copying_s + now.check_s + now.outage_s
+    copying_s, before_s = copy_s(now), ready_s(now)
     waiting = _waiting(now, before_s)
     reasons = reasons_against(now)
     unknown, matters = _unknown(now)

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import sample_events as sample
 from played import PlayedSource, assert_ends_equal, replicate_played
 from replicas import NODE, Counts
 
@@ -17,6 +18,10 @@ from bootledger.replica.forecasting import Forecasting, look_at
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.observer import Observer, Relay
 from bootledger.replica.wire import PrimaryInfo
+from bootledger.statemachine import plan
+from bootledger.statemachine.fold import fold
+from bootledger.statemachine.progress import known
+from bootledger.statemachine.ranges import Range
 
 PATIENCE_S = 10.0
 
@@ -189,6 +194,36 @@ def test_a_forecast_is_told_when_the_verdict_changes_and_now_and_then(
     assert set(verdicts[2:]) == {Convergence.CONVERGES}
     times_s = [at_s for at_s, _ in hears.forecasts[2:]]
     assert all(20 <= later - sooner < 23 for sooner, later in pairwise(times_s))
+
+
+def test_only_work_is_measured(tmp_path: Path) -> None:
+    """From the beginning of a step on, and not while the replica waits for the source."""
+    with source_in(tmp_path) as source:
+        hears = Hears(source)
+        watches = watching(source, hears)
+        progress = fold((*sample.HALF,))
+        snapshot = known(progress.snapshot, "the snapshot")
+        watches.on_step(plan.Fetch(snapshot), progress)
+        source.now_s = 10.0
+        watches.on_fetched(Range(0, 1000))
+        source.now_s = 30.0
+        watches.on_staged(Range(0, 1000), progress)
+        assert hears.forecasts[-1][1].situation.copy_bytes_per_s == pytest.approx(100)
+
+        watches.on_step(plan.Restore(snapshot), progress)
+        source.now_s = 80.0
+        watches.on_step(plan.CatchUp(0, 1), progress)
+        for at_s, applied_lsn, target_lsn in ((90.0, 70, 90), (91, 90, 90), (990, 95, 95)):
+            source.now_s = at_s
+            watches.on_applied(applied_lsn, target_lsn)
+        assert hears.forecasts[-1][0] == 990
+        found = hears.forecasts[-1][1].situation
+        assert found.apply_changes_per_s == pytest.approx(90 / 11, rel=0.1)
+        watches.on_pinning(2)
+        (_, again) = hears.forecasts[-1]
+        size_bytes = source.info().size_bytes
+        assert snapshot.size_bytes is not None
+        assert again.situation.check_s == pytest.approx(size_bytes / (snapshot.size_bytes / 50))
 
 
 def test_a_source_that_says_nothing_of_itself_ends_no_copy(tmp_path: Path, target: Path) -> None:

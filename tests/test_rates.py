@@ -85,11 +85,14 @@ def test_the_pace_of_a_bootstrap_is_what_its_events_and_their_times_say() -> Non
         at(sample.resume(), 905_000),
         at(sample.chunk(100, 100), 906_000),
         at(sample.chunk(200, 100), 907_000),
-        applied(10, 909_000),
-        applied(40, 910_000),
-        applied(90, 911_000),
-        applied(95, 912_000, timeline=2),
-        at(sample.suspend(), 913_000),
+        at(sample.chunk(0, 0, generation=2), 908_000),
+        at(sample.chunk(0, 100, generation=2), 909_000),
+        at(sample.chunk(100, 200, generation=2), 911_000),
+        applied(10, 913_000),
+        applied(40, 914_000),
+        applied(90, 915_000),
+        applied(95, 916_000, timeline=2),
+        at(sample.suspend(), 917_000),
     ]
     assert past_pace(reversed(events), 300) == Pace(
         copy_bytes_per_s=100, check_bytes_per_s=150, apply_changes_per_s=40
