@@ -127,11 +127,7 @@ def certificates(directory: Path) -> Certificates:
         _write_secret(directory / f"{name}.key", certificate.private_key_pem.bytes())
     return Certificates(
         directory / "ca.pem",
-        *(
-            directory / f"{name}.{kind}"
-            for name in ("server", "client")
-            for kind in ("pem", "key")
-        ),
+        *(directory / f"{name}.{kind}" for name in ("server", "client") for kind in ("pem", "key")),
     )
 
 

@@ -60,9 +60,7 @@ class Publications:
             publication = self._known[request] = self._start(request)
         await asyncio.wait((publication.result,), timeout=ANSWER_WITHIN_S)
         if not publication.result.done():
-            return Publishing(
-                done_bytes=publication.done_bytes, size_bytes=publication.size_bytes
-            )
+            return Publishing(done_bytes=publication.done_bytes, size_bytes=publication.size_bytes)
         if self._known.get(request) is publication:
             del self._known[request]
         return publication.result.result()
