@@ -8,12 +8,9 @@ the same way, without a word in the ledger: there is no intent that stands still
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -28,7 +25,7 @@ from bootledger.errors import (
     Unavailable,
 )
 from bootledger.files import Files
-from bootledger.replica.backoff import backoff_ms
+from bootledger.replica.backoff import FIRST_MS, SENT_WRONG, backoff_ms
 from bootledger.replica.endings import ending, retry_after_ms
 from bootledger.replica.following import Following, ReplicaReplication
 from bootledger.replica.intent_log import IntentLog
@@ -37,32 +34,8 @@ from bootledger.replica.observer import Observer
 from bootledger.replica.ports import OpenApplier, Source
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import Target
+from bootledger.replica.waiting import Patience, wait
 from bootledger.statemachine.progress import Progress
-
-_NAP_S = 0.2
-_LOOK_EVERY_NAPS = 5
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long failures are borne and news waited for, and what waiting is.
-
-    After `give_up_after_s` without any progress the last failure is raised, None never, 0 the first
-    one. `poll_interval` is that of `ReplicaReplication`. `chance` draws the jitter, from 0 to 1;
-    `now_s` never goes back.
-    """
-
-    give_up_after_s: float | None = None
-    poll_interval: timedelta = timedelta(seconds=10)
-    sleep: Callable[[float], None] = time.sleep
-    chance: Callable[[], float] = random.random
-    now_s: Callable[[], float] = time.monotonic
-
-    def bears(self, since_s: float, delay_ms: int) -> bool:
-        """Return whether another try after `delay_ms` is not too late, if none helped since."""
-        if self.give_up_after_s is None:
-            return True
-        return self.now_s() - since_s + delay_ms / 1000 <= self.give_up_after_s
 
 
 class _Mark(NamedTuple):
@@ -77,45 +50,21 @@ class _Mark(NamedTuple):
 
 @dataclass
 class _Row:
-    """Failures in a row: how many, since when, and the chance drawn for the next one."""
+    """Failures in a row: how many, how many of them wrong bytes; the chance for the next."""
 
     chance: float
     failures: int = 0
+    wrong: int = 0
     since_s: float | None = None
     mark: _Mark | None = field(default=None)
-
-
-def wait(
-    error: Exception,
-    left_s: float,
-    settings: Settings,
-    observer: Observer,
-    patience: Patience,
-    *,
-    until: Callable[[], bool] = lambda: False,
-) -> None:
-    """Sleep for `left_s` seconds because of `error`; `until`, asked every second, ends that.
-
-    Raises `Stopped` at once if somebody asks for it.
-    """
-    naps = 0
-    while left_s > 0:
-        if cause := settings.stop():
-            raise Stopped(cause, hint="the same command goes on from here") from error
-        if naps % _LOOK_EVERY_NAPS == 0:
-            observer.on_waiting(error, left_s)
-            if until():
-                return
-        patience.sleep(min(left_s, _NAP_S))
-        left_s -= _NAP_S
-        naps += 1
 
 
 class Keeper:
     """Keeps the target's node up to date with a source, whatever happens in between.
 
     `open_source` is called for every attempt, and what it returns is closed after it. `replication`
-    says at any time how far it is. The caller opens and closes log and target.
+    says at any time how far it is. `observer` may be replaced before the work begins. The caller
+    opens and closes `log` and target.
     """
 
     def __init__(
@@ -132,13 +81,13 @@ class Keeper:
         patience: Patience | None = None,
     ) -> None:
         self._node_id = target.identity.node_id
-        self._log = log
+        self.log = log
         self._open_source = open_source
         self._target = target
         self._open_applier = open_applier
         self._state = replication
         self._files = files or Files()
-        self._observer = observer or Observer()
+        self.observer = observer or Observer()
         self._patience = patience or Patience()
         self._row = _Row(self._patience.chance())
         self._settings = replace(settings or Settings(), retry_after_ms=self._recorded_ms)
@@ -175,7 +124,7 @@ class Keeper:
                     with closing(self._open_source()) as source:
                         self._following(source).run()
                 except LogWindowLost as lost:
-                    self._wait(lost, self._patience.chance())
+                    self._wait(lost, round(self._patience.chance() * FIRST_MS))
                 except (Unavailable, Corrupted, OSError) as error:
                     self._bear(error, self._epochs())
                     continue
@@ -186,13 +135,13 @@ class Keeper:
     def _replication(self, source: Source) -> Replication:
         return Replication(
             self._node_id,
-            self._log,
+            self.log,
             source,
             self._target,
             self._open_applier,
             files=self._files,
             settings=self._settings,
-            observer=self._observer,
+            observer=self.observer,
         )
 
     def _following(self, source: Source) -> Following:
@@ -202,7 +151,7 @@ class Keeper:
             self._open_applier,
             self._state,
             self._settings,
-            self._observer,
+            self.observer,
             sleep=self._patience.sleep,
         )
 
@@ -219,21 +168,22 @@ class Keeper:
         self._row = replace(
             row,
             failures=row.failures + 1,
+            wrong=row.wrong + isinstance(error, SENT_WRONG),
             since_s=self._patience.now_s() if row.since_s is None else row.since_s,
             chance=self._patience.chance(),
         )
-        self._wait(error, delay_ms / 1000)
+        self._wait(error, delay_ms)
 
     def _note(self, error: Exception, before: Mapping[UUID, int]) -> None:
         """Record why nothing goes on, if the attempt failed before it took the intent up."""
-        unfinished = self._log.list_unfinished(self._node_id)
+        unfinished = self.log.list_unfinished(self._node_id)
         if len(unfinished) != 1 or unfinished[0].running or unfinished[0].progress.held:
             return
         (intent,) = unfinished
         if before.get(intent.intent_id) != intent.progress.epoch or isinstance(error, Stopped):
             return
         try:
-            with self._log.resume_unfinished(intent, on_exit="suspend") as handle:
+            with self.log.resume_unfinished(intent, on_exit="suspend") as handle:
                 handle.retry_after_ms = self._recorded_ms
                 handle.suspend_because(error)
         except NodeBusy:
@@ -250,7 +200,7 @@ class Keeper:
     def _delay_ms(self, error: BaseException, progress: Progress | None) -> int | None:
         """Return after how long the next attempt is made, None if none is. Changes nothing."""
         row = self._row_after(progress)
-        delay_ms = backoff_ms(error, row.failures, row.chance)
+        delay_ms = backoff_ms(error, row.failures, row.chance, wrong=row.wrong)
         since_s = self._patience.now_s() if row.since_s is None else row.since_s
         bears = delay_ms is not None and self._patience.bears(since_s, delay_ms)
         return delay_ms if bears else None
@@ -271,14 +221,14 @@ class Keeper:
 
     # --- Waiting ----------------------------------------------------------------------------
 
-    def _wait(self, error: Exception, left_s: float) -> None:
+    def _wait(self, error: Exception, left_ms: int) -> None:
         """Sleep, unless somebody asks to stop or has something to say about the intent."""
         before = self._unfinished()
         wait(
             error,
-            left_s,
+            left_ms,
             self._settings,
-            self._observer,
+            self.observer,
             self._patience,
             until=lambda: self._ruled(before),
         )
@@ -289,7 +239,7 @@ class Keeper:
         Raises `ClosedByOperator` if it was held or ended.
         """
         for intent_id, old in before.items():
-            now = self._log.progress_of(intent_id)
+            now = self.log.progress_of(intent_id)
             if now.held or not now.unfinished:
                 raise ClosedByOperator(
                     f"intent {intent_id} is {ending(now)}",
@@ -300,7 +250,7 @@ class Keeper:
         return False
 
     def _unfinished(self) -> dict[UUID, Progress]:
-        mine = self._log.list_unfinished(self._node_id)
+        mine = self.log.list_unfinished(self._node_id)
         return {intent.intent_id: intent.progress for intent in mine}
 
     def _epochs(self) -> dict[UUID, int]:

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from bootledger.basebackup.manifest import Chunk
 from bootledger.errors import Stopped
+from bootledger.replica.forecasting import Informed
 from bootledger.replica.ports import (
     Change,
     ChecksChunks,
@@ -22,12 +23,13 @@ from bootledger.replica.ports import (
     go_on,
     unnoticed,
 )
+from bootledger.replica.wire import PrimaryInfo
 
 T = TypeVar("T")
 _LOOK_EVERY_S = 0.1
 
 
-class RemoteSource(Source, LongPolling, ChecksChunks, Protocol):
+class RemoteSource(Source, LongPolling, ChecksChunks, Informed, Protocol):
     """All that a source over a network can do."""
 
 
@@ -57,6 +59,10 @@ class StoppableSource:
             if cause := self._stop():
                 raise Stopped(cause, hint="the same command goes on from here")
         return answer.result()
+
+    def info(self) -> PrimaryInfo:
+        """Ask the source; see `Informed`."""
+        return self._ask(self._source.info)
 
     def identity(self) -> SourceIdentity:
         """Ask the source; see the port."""

@@ -184,7 +184,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens; port 0 takes any that is free. Raises `OSError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    listener.setblocking(False)  # noqa: FBT003 - the name of the method says it
+    listener.setblocking(False)
     return listener
 
 
