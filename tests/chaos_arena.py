@@ -101,6 +101,7 @@ class Arena:
     nursery: Nursery
     profile: str
     serve_options: tuple[str, ...]
+    chunk_bytes: int
     lives: list[Life] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
 
@@ -139,7 +140,8 @@ class Arena:
     def start_server(self) -> None:
         """Serve the primary, always at the same address."""
         argv = ["serve", str(self.primary), "--listen", self.address, *self.serve_options]
-        self.server = self.nursery.start(argv, self.place / "server.out")
+        out = self.place / "server.out"
+        self.server = self.nursery.start(argv, out, chunk_bytes=self.chunk_bytes)
 
     def start_replica(self) -> None:
         """Begin another life of the replica."""

@@ -33,7 +33,7 @@ def nurse() -> None:
         asked = json.loads(line)
         if "argv" in asked:
             if not (answer := os.fork()):
-                _live(asked["argv"], asked["out"], asked["err"])
+                _live(**asked)
             born.append(answer)
         else:
             pid, status = os.waitpid(asked["pid"], 0 if asked["wait"] else os.WNOHANG)
@@ -45,10 +45,13 @@ def nurse() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _live(argv: list[str], out: str, err: str) -> None:
+def _live(argv: list[str], out: str, err: str, chunk_bytes: int | None) -> None:
     """Be the command, and end with its exit code."""
     from bootledger.cli import main  # noqa: PLC0415
+    from bootledger.primary.service import Primary  # noqa: PLC0415
 
+    if chunk_bytes:
+        Primary.open.__func__.__kwdefaults__["chunk_bytes"] = chunk_bytes
     for fd, path in ((0, os.devnull), (1, out), (2, err)):
         flags = os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND
         os.dup2(os.open(path, flags), fd)
@@ -68,10 +71,13 @@ def _live(argv: list[str], out: str, err: str) -> None:
 class Command:
     """One command that was started. `out` and `err` are what it printed so far."""
 
-    def __init__(self, nursery: Nursery, argv: list[str], out: Path) -> None:
+    def __init__(
+        self, nursery: Nursery, argv: list[str], out: Path, chunk_bytes: int | None
+    ) -> None:
         self._nursery = nursery
         self.out, self.err = out, out.with_suffix(".err")
-        self.pid = nursery.ask({"argv": argv, "out": str(self.out), "err": str(self.err)})
+        paths = {"out": str(self.out), "err": str(self.err)}
+        self.pid = nursery.ask({"argv": argv, **paths, "chunk_bytes": chunk_bytes})
         self.code: int | None = None
 
     def poll(self) -> int | None:
@@ -109,9 +115,13 @@ class Nursery:
             text=True,
         )
 
-    def start(self, argv: list[str], out: Path) -> Command:
-        """Start `bootledger` with these arguments; what it prints is appended to `out`."""
-        return Command(self, argv, out)
+    def start(self, argv: list[str], out: Path, *, chunk_bytes: int | None = None) -> Command:
+        """Start `bootledger` with these arguments; what it prints is appended to `out`.
+
+        With `chunk_bytes` a primary that it serves cuts its base backups into chunks of that size,
+        which no option of the command does: many chunks of little are for tests alone.
+        """
+        return Command(self, argv, out, chunk_bytes)
 
     def ask(self, what: object) -> int:
         """Ask the process that forks, and return what it answered."""

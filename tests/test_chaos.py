@@ -79,6 +79,7 @@ def test_killed_behind_a_bad_link_the_replica_ends_equal() -> None:
             commands,
             "squalls",
             ("--keep-changes", "100", "--slot-max-changes", "2000"),
+            chunk_bytes=32 * 1024,
         )
         with arena.everybody(pause_s=0.02):
             for blow in ("kill_replica", "kill_server", "freeze", "kill_replica", "drop_slot"):
@@ -106,6 +107,7 @@ def test_for_minutes_behind_a_bad_link_the_replica_ends_equal(
             commands,
             "storm",
             ("--keep-changes", "200", "--slot-max-changes", "4000", "--slot-idle", "20"),
+            chunk_bytes=128 * 1024,
         )
         blows = {
             "kill_replica": 6,
