@@ -22,7 +22,10 @@ class Observer:
         """The source is asked for a base backup: it may have to read its whole database first."""
 
     def on_fetched(self, fetched: Range) -> None:
-        """These bytes of the base backup came from the source; they are not durable yet."""
+        """These bytes of the base backup came from the source; no event claims them yet."""
+
+    def on_reused(self, reused: Range) -> None:
+        """These bytes were here already and did not come from the source; `on_staged` follows."""
 
     def on_rejected(self, place: str, chunk: Chunk, reason: str) -> None:
         """What `place` sent is not this chunk: it was dropped, and is fetched again.

@@ -18,7 +18,7 @@ Pause: TypeAlias = Callable[[], None]
 
 
 Rejected: TypeAlias = Callable[[str, Chunk, str], None]
-"""Told of bytes that are not the chunk that was asked for: the place, the chunk, and why."""
+"""Told of bytes that are not the chunk that was asked for: from where, which chunk, and why."""
 
 
 def go_on() -> None:
