@@ -27,6 +27,7 @@ from bootledger.cli.diagram import diagram
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.housekeeping import gc
 from bootledger.cli.moments import At, moment
+from bootledger.cli.serve import serve
 from bootledger.cli.signals import StopRequest
 from bootledger.cli.simulate import simulate
 from bootledger.cli.standing_table import status_of
@@ -55,6 +56,7 @@ __all__ = [
     "gc",
     "history",
     "schema",
+    "serve",
     "simulate",
     "verbs",
     "verify",
