@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import assert_never
 
 from bootledger.basebackup.manifest import DATA_NAME
@@ -20,7 +21,14 @@ from bootledger.errors import (
     Stopped,
 )
 from bootledger.files import Files, OpenFile
-from bootledger.replica.agreement import check_not_ahead, open_copy
+from bootledger.replica.agreement import (
+    check_not_ahead,
+    check_same_history,
+    open_copy,
+    open_to_follow,
+    renewed,
+    told_by,
+)
 from bootledger.replica.copying import Copying
 from bootledger.replica.handle import BootstrapHandle
 from bootledger.replica.inheritance import inherit
@@ -96,16 +104,23 @@ class Steps:
         return None
 
     def do(self, step: plan.Step, handle: BootstrapHandle) -> None:
-        """Do one step and record it. When this returns, `handle.progress` has moved on."""
+        """Do one step and record it. When this returns, `handle.progress` has moved on.
+
+        If the source has lost what the step needs, another base backup is pinned.
+        """
+        try:
+            self._do(step, handle)
+        except (SnapshotLost, LogWindowLost):
+            self._pin(handle)
+
+    def _do(self, step: plan.Step, handle: BootstrapHandle) -> None:
         match step:
             case plan.FindPosition():
                 self._find_position(handle)
-            case plan.Fetch() | plan.Restore():
-                copy = self._fetch if isinstance(step, plan.Fetch) else self._restore
-                try:
-                    copy(step.snapshot, handle)
-                except SnapshotLost:
-                    self._pin(handle)
+            case plan.Fetch():
+                self._fetch(step.snapshot, handle)
+            case plan.Restore():
+                self._restore(step.snapshot, handle)
             case plan.CatchUp():
                 self._catch_up(step, handle)
             case plan.Swap():
@@ -122,11 +137,8 @@ class Steps:
             return self._pin(handle)
         with closing(self._applier(current)) as applier:
             applied_lsn = applier.applied_lsn()
-        check_not_ahead(applied_lsn, self._source.last_lsn())
-        try:
-            self._source.changes(applied_lsn, 1)
-        except LogWindowLost:
-            return self._pin(handle)
+        check_not_ahead(applied_lsn, self._last_lsn())
+        self._source.changes(applied_lsn, 1)
         return self._checkpoint(handle, applied_lsn, self._identity.timeline)
 
     def _pin(self, handle: BootstrapHandle) -> None:
@@ -134,6 +146,7 @@ class Steps:
         self._target.check_candidate(generation, handle.intent_id)
         self._observer.on_pinning(generation)
         pin = self._source.pin(str(handle.intent_id), generation, lambda: self.check_stop(handle))
+        self._identity = renewed(self._identity, self._source)
         handle.record(
             SnapshotChunk(
                 recorded_at_ms=self._settings.clock(),
@@ -227,13 +240,10 @@ class Steps:
             raise DivergedHistory("CURRENT is gone: there is no database to catch up")
         if generation == step.candidate_generation:
             self._target.check_candidate(generation, handle.intent_id)
-        try:
-            with closing(self._applier(generation)) as applier:
-                applied_lsn = self._agreed_lsn(applier, step.applied_lsn, handle)
-                self._follow(applier, applied_lsn, handle)
-                applied_lsn, record_count = applier.applied_lsn(), applier.record_count()
-        except LogWindowLost:
-            return self._pin(handle)  # the database is closed: its file may go to the next copy
+        with closing(self._applier(generation)) as applier:
+            applied_lsn = self._agreed_lsn(applier, step.applied_lsn, handle)
+            self._follow(applier, applied_lsn, handle)
+            applied_lsn, record_count = applier.applied_lsn(), applier.record_count()
         if step.candidate_generation is None:
             return self._complete(handle, record_count)
         handle.record(
@@ -246,11 +256,13 @@ class Steps:
         return None
 
     def _follow(self, applier: Applier, applied_lsn: int, handle: BootstrapHandle) -> None:
-        target_lsn = self._source.last_lsn()
+        target_lsn, lag = self._last_lsn(), self._settings.lag_changes
         check_not_ahead(applied_lsn, target_lsn)
-        while applied_lsn < target_lsn or self._lag(applied_lsn) > self._settings.lag_changes:
+        check_same_history(applier, applied_lsn, self._source)
+        while applied_lsn < target_lsn or self._last_lsn() - applied_lsn > lag:
             self.check_stop(handle)
-            changes = self._source.changes(applied_lsn, self._settings.batch_changes)
+            ask = partial(self._source.changes, applied_lsn, self._settings.batch_changes)
+            changes = told_by(self._identity, self._source, ask)
             if not changes:
                 raise DivergedHistory(
                     f"the source ends at LSN {applied_lsn} and said that it stands at {target_lsn}"
@@ -261,8 +273,8 @@ class Steps:
             self._checkpoint(handle, applied_lsn, handle.progress.timeline, batches=1)
             self._observer.on_applied(applied_lsn, max(applied_lsn, target_lsn))
 
-    def _lag(self, applied_lsn: int) -> int:
-        return self._source.last_lsn() - applied_lsn
+    def _last_lsn(self) -> int:
+        return told_by(self._identity, self._source, self._source.last_lsn)
 
     def _agreed_lsn(self, applier: Applier, recorded_lsn: int, handle: BootstrapHandle) -> int:
         """Return the applied LSN, once the database and the log agree on it.
@@ -281,7 +293,8 @@ class Steps:
         return applied_lsn
 
     def _swap(self, step: plan.Swap, handle: BootstrapHandle) -> None:
-        with closing(self._applier(step.generation)) as applier:
+        candidate = open_copy(self._open_applier, self._target, step.generation, self._identity)
+        with closing(candidate) as applier:
             record_count = applier.record_count()
         handle.check_owned(now=True)  # who was told that CURRENT was rolled back must not swap it
         self._target.promote(step.generation)
@@ -304,4 +317,4 @@ class Steps:
         )
 
     def _applier(self, generation: int) -> Applier:
-        return open_copy(self._open_applier, self._target, generation, self._identity)
+        return open_to_follow(self._open_applier, self._target, generation, self._identity)
