@@ -101,10 +101,19 @@ class Part(NamedTuple):
     size_bytes: int
 
 
-def part(answer: Answer, asked: str | None, offset_bytes: int, length_bytes: int) -> Part:
+def part(
+    answer: Answer,
+    asked: str | None,
+    offset_bytes: int,
+    length_bytes: int,
+    *,
+    size_bytes: int | None = None,
+    digest: str | None = None,
+) -> Part:
     """Return the bytes of a file from `offset_bytes` on: fewer than asked only at its end.
 
-    `asked` is the seal of the request to a primary, None of one to a mirror.
+    `asked` is the seal of the request to a primary, None of one to a mirror. `size_bytes` and
+    `digest`, the strong tag, are those of the whole file, where they are known.
     """
     match answer.status:
         case HTTPStatus.PARTIAL_CONTENT:
@@ -113,17 +122,22 @@ def part(answer: Answer, asked: str | None, offset_bytes: int, length_bytes: int
                 raise _strange(answer, f"the range {answer.header('Content-Range')[:80]!r}")
             first, last, size = map(int, found.groups())
             end = min(offset_bytes + length_bytes, size)
-            if (first, last + 1) != (offset_bytes, end) or len(answer.body) != end - offset_bytes:
+            spans = (first, last + 1, len(answer.body), size if size_bytes is None else size_bytes)
+            if spans != (offset_bytes, end, end - offset_bytes, size):
                 raise _strange(
                     answer,
                     f"bytes {first}-{last} of {size} and {len(answer.body)} of them, "
                     f"where {length_bytes} from {offset_bytes} on were asked for",
                 )
             _check_plain(answer)
+            if digest is not None and answer.header("ETag") not in ("", f'"{digest}"'):
+                raise _strange(answer, "of another base backup than the one that was pinned")
             return Part(answer.body, size)
         case HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             beyond = _NO_RANGE.fullmatch(answer.header("Content-Range"))
-            if beyond is not None and offset_bytes >= int(beyond[1]):
+            if beyond is not None and offset_bytes >= int(beyond[1]) == (
+                size_bytes or int(beyond[1])
+            ):
                 return Part(b"", int(beyond[1]))
         case _:
             pass

@@ -24,7 +24,7 @@ Compression = Literal["auto", "on", "off"]
 
 TRIES = 4
 """How often a place is asked for one chunk before it is given up for it."""
-_BACKOFF_S = 0.1
+_BACKOFF_S = 0.25
 
 _jitter = random.SystemRandom()
 

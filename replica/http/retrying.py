@@ -19,11 +19,11 @@ from bootledger.errors import SourceUnavailable
 
 T = TypeVar("T")
 
-TRIES = 3
+TRIES = 5
 WITHIN_S = 10.0
 """No further try begins later than this after the first."""
 
-_BACKOFF = wait_random_exponential(multiplier=0.2, max=4.0)
+_BACKOFF = wait_random_exponential(multiplier=0.5, max=4.0)
 
 
 class Patience:

@@ -142,7 +142,7 @@ class HttpSource:
         with self._lock:
             self._sizes[f"{answer.token}/{MANIFEST_NAME}"] = answer.manifest_size_bytes
             self._sizes[f"{answer.token}/{DATA_NAME}"] = answer.size_bytes
-            self._digests[answer.token] = answer.manifest_digest
+            self._digests[f"{answer.token}/{DATA_NAME}"] = answer.manifest_digest
         return answer.pin
 
     def read_manifest(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
@@ -150,14 +150,11 @@ class HttpSource:
 
         Raises `SnapshotLost` if the token is gone, `InvalidValue` for more than `MAX_CHUNK_BYTES`.
         """
-        return self._read(token, MANIFEST_NAME, offset_bytes, length_bytes, {})
+        return self._read(token, MANIFEST_NAME, offset_bytes, length_bytes)
 
     def read_chunk(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Return that part of the base backup, from the primary; otherwise as `read_manifest`."""
-        with self._lock:
-            digest = self._digests.get(token)
-        match = {} if digest is None else {"If-Match": f'"{digest}"'}
-        return self._read(token, DATA_NAME, offset_bytes, length_bytes, match)
+        return self._read(token, DATA_NAME, offset_bytes, length_bytes)
 
     def fetch_chunk(self, token: str, chunk: Chunk, rejected: Rejected = unnoticed) -> bytes:
         """Return the bytes that are `chunk`: as `ChecksChunks.fetch_chunk`."""
@@ -203,24 +200,26 @@ class HttpSource:
         for link in self._links:
             link.close()
 
-    def _read(
-        self, token: str, name: str, offset_bytes: int, length_bytes: int, headers: dict[str, str]
-    ) -> bytes:
+    def _read(self, token: str, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         check_u64(offset_bytes, "offset_bytes")
         if check_u64(length_bytes, "length_bytes") > MAX_CHUNK_BYTES:
             raise InvalidValue(f"{length_bytes} bytes at once, {MAX_CHUNK_BYTES} are allowed")
         file = f"{_checked(token)}/{name}"
         with self._lock:
             size = self._sizes.get(file)
+            digest = self._digests.get(file)
         if size is not None and offset_bytes >= size:
             return b""
         asked_bytes = max(length_bytes, 1)  # a range of no bytes cannot be asked for
+        match = {} if digest is None else {"If-Match": f'"{digest}"'}
         found = self._ask(
             "GET",
             f"/v1/base-backups/{file}",
-            lambda answer, asked: answers.part(answer, asked, offset_bytes, asked_bytes),
+            lambda answer, asked: answers.part(
+                answer, asked, offset_bytes, asked_bytes, size_bytes=size, digest=digest
+            ),
             most_bytes=asked_bytes,
-            headers=range_of(offset_bytes, asked_bytes) | headers,
+            headers=range_of(offset_bytes, asked_bytes) | match,
         )
         with self._lock:
             self._sizes[file] = found.size_bytes
