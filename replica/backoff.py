@@ -21,13 +21,18 @@ FULL_DISK_MS = 600_000
 LEAST_MS = 100
 """Never sooner: a source that refuses at once is not asked a thousand times a second."""
 CORRUPT_TRIES = 5
-"""So often in a row wrong bytes may come from a source before a person has to look."""
+"""So often without any progress a source may send wrong bytes before a person has to look."""
 
 
-def backoff_ms(error: BaseException, failures: int, chance: float) -> int | None:
+SENT_WRONG = (CorruptChunk, CorruptManifest)
+"""What a source sent is not what was pinned."""
+
+
+def backoff_ms(error: BaseException, failures: int, chance: float, *, wrong: int = 0) -> int | None:
     """Return after how long to try again, None if trying again will not help.
 
-    `failures` tries before this one came to nothing, in a row; `chance` is from 0 to 1. The longest
+    `failures` tries before this one came to nothing, in a row, `wrong` of them because of what the
+    source sent; `chance` is from 0 to 1. The longest
     wait doubles from `FIRST_MS` to `LONGEST_MS`; of that, `chance` is taken. A source that says
     when it wants to be asked is not asked before. A disk is not emptied in a minute.
     """
@@ -35,7 +40,7 @@ def backoff_ms(error: BaseException, failures: int, chance: float) -> int | None
         case Stopped() | NodeBusy() | TargetBusy():
             return None
         case CorruptChunk() | CorruptManifest():
-            if failures + 1 >= CORRUPT_TRIES:
+            if wrong + 1 >= CORRUPT_TRIES:
                 return None
             told_ms = None
         case OutOfSpace():

@@ -8,12 +8,9 @@ the same way, without a word in the ledger: there is no intent that stands still
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -28,7 +25,7 @@ from bootledger.errors import (
     Unavailable,
 )
 from bootledger.files import Files
-from bootledger.replica.backoff import backoff_ms
+from bootledger.replica.backoff import FIRST_MS, SENT_WRONG, backoff_ms
 from bootledger.replica.endings import ending, retry_after_ms
 from bootledger.replica.following import Following, ReplicaReplication
 from bootledger.replica.intent_log import IntentLog
@@ -37,32 +34,8 @@ from bootledger.replica.observer import Observer
 from bootledger.replica.ports import OpenApplier, Source
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import Target
+from bootledger.replica.waiting import Patience, wait
 from bootledger.statemachine.progress import Progress
-
-_NAP_S = 0.2
-_LOOK_EVERY_NAPS = 5
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long failures are borne and news waited for, and what waiting is.
-
-    After `give_up_after_s` without any progress the last failure is raised, None never, 0 the first
-    one. `poll_interval` is that of `ReplicaReplication`. `chance` draws the jitter, from 0 to 1;
-    `now_s` never goes back.
-    """
-
-    give_up_after_s: float | None = None
-    poll_interval: timedelta = timedelta(seconds=10)
-    sleep: Callable[[float], None] = time.sleep
-    chance: Callable[[], float] = random.random
-    now_s: Callable[[], float] = time.monotonic
-
-    def bears(self, since_s: float, delay_ms: int) -> bool:
-        """Return whether another try after `delay_ms` is not too late, if none helped since."""
-        if self.give_up_after_s is None:
-            return True
-        return self.now_s() - since_s + delay_ms / 1000 <= self.give_up_after_s
 
 
 class _Mark(NamedTuple):
@@ -77,38 +50,13 @@ class _Mark(NamedTuple):
 
 @dataclass
 class _Row:
-    """Failures in a row: how many, since when, and the chance drawn for the next one."""
+    """Failures in a row: how many, how many of them wrong bytes; the chance for the next."""
 
     chance: float
     failures: int = 0
+    wrong: int = 0
     since_s: float | None = None
     mark: _Mark | None = field(default=None)
-
-
-def wait(
-    error: Exception,
-    left_s: float,
-    settings: Settings,
-    observer: Observer,
-    patience: Patience,
-    *,
-    until: Callable[[], bool] = lambda: False,
-) -> None:
-    """Sleep for `left_s` seconds because of `error`; `until`, asked every second, ends that.
-
-    Raises `Stopped` at once if somebody asks for it.
-    """
-    naps = 0
-    while left_s > 0:
-        if cause := settings.stop():
-            raise Stopped(cause, hint="the same command goes on from here") from error
-        if naps % _LOOK_EVERY_NAPS == 0:
-            observer.on_waiting(error, left_s)
-            if until():
-                return
-        patience.sleep(min(left_s, _NAP_S))
-        left_s -= _NAP_S
-        naps += 1
 
 
 class Keeper:
@@ -176,7 +124,7 @@ class Keeper:
                     with closing(self._open_source()) as source:
                         self._following(source).run()
                 except LogWindowLost as lost:
-                    self._wait(lost, self._patience.chance())
+                    self._wait(lost, round(self._patience.chance() * FIRST_MS))
                 except (Unavailable, Corrupted, OSError) as error:
                     self._bear(error, self._epochs())
                     continue
@@ -220,10 +168,11 @@ class Keeper:
         self._row = replace(
             row,
             failures=row.failures + 1,
+            wrong=row.wrong + isinstance(error, SENT_WRONG),
             since_s=self._patience.now_s() if row.since_s is None else row.since_s,
             chance=self._patience.chance(),
         )
-        self._wait(error, delay_ms / 1000)
+        self._wait(error, delay_ms)
 
     def _note(self, error: Exception, before: Mapping[UUID, int]) -> None:
         """Record why nothing goes on, if the attempt failed before it took the intent up."""
@@ -251,7 +200,7 @@ class Keeper:
     def _delay_ms(self, error: BaseException, progress: Progress | None) -> int | None:
         """Return after how long the next attempt is made, None if none is. Changes nothing."""
         row = self._row_after(progress)
-        delay_ms = backoff_ms(error, row.failures, row.chance)
+        delay_ms = backoff_ms(error, row.failures, row.chance, wrong=row.wrong)
         since_s = self._patience.now_s() if row.since_s is None else row.since_s
         bears = delay_ms is not None and self._patience.bears(since_s, delay_ms)
         return delay_ms if bears else None
@@ -272,12 +221,12 @@ class Keeper:
 
     # --- Waiting ----------------------------------------------------------------------------
 
-    def _wait(self, error: Exception, left_s: float) -> None:
+    def _wait(self, error: Exception, left_ms: int) -> None:
         """Sleep, unless somebody asks to stop or has something to say about the intent."""
         before = self._unfinished()
         wait(
             error,
-            left_s,
+            left_ms,
             self._settings,
             self.observer,
             self._patience,

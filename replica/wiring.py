@@ -14,13 +14,14 @@ from bootledger.replica.backoff import backoff_ms
 from bootledger.replica.database import Database
 from bootledger.replica.identity import LEDGER_NAME, read_identity
 from bootledger.replica.intent_log import IntentLog
-from bootledger.replica.keeping import Keeper, Patience, wait
+from bootledger.replica.keeping import Keeper
 from bootledger.replica.observer import Observer
 from bootledger.replica.ports import OpenApplier, Source
 from bootledger.replica.readers import IDENTITY_NAME
 from bootledger.replica.replication import ReplicaReplication
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import Target
+from bootledger.replica.waiting import Patience, wait
 
 
 def applier(files: Files) -> OpenApplier:
@@ -109,4 +110,4 @@ def _database_id(
             if delay_ms is None or not patience.bears(since_s, delay_ms):
                 raise
             failures += 1
-            wait(error, delay_ms / 1000, settings, observer, patience)
+            wait(error, delay_ms, settings, observer, patience)

@@ -54,6 +54,13 @@ class Asked(NamedTuple):
         return cls(method, target, {name.lower(): value.strip() for name, _, value in pairs}, body)
 
 
+class Headers(dict[str, str]):
+    """Headers by their names in lower case."""
+
+    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
+        return super().get(name.lower(), default)
+
+
 def http_answer(status: int, body: bytes, headers: dict[str, str]) -> bytes:
     """Return an answer as it travels."""
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
@@ -75,7 +82,7 @@ class Honest:
         """Return the answer to a request, as it travels."""
         self.asked.append(asked)
         seal = asked.headers.get(SEAL_HEADER.lower(), "")
-        assert is_sealed(seal, asked.method, asked.target, asked.body)
+        assert is_sealed(seal, asked.method, asked.target, Headers(asked.headers), asked.body)
         try:
             status, body, headers = self._answer(asked)
         except BootledgerError as error:

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME
 from bootledger.errors import InvalidValue, SourceUnavailable
-from bootledger.primary.http import arguments, files, metrics
+from bootledger.primary.http import arguments, files, metrics, seals
 from bootledger.primary.http.access import Scope
 from bootledger.primary.http.arguments import Wanted
 from bootledger.primary.http.connections import Connection
@@ -185,6 +185,7 @@ class Endpoints:
         except web.RequestPayloadError:
             raise InvalidValue("the body is not what its headers say") from None
         call.connection.answering(begun=True)
+        seals.check_request(request, bytes(body))
         return bytes(body)
 
     async def _find(

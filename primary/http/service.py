@@ -10,6 +10,7 @@ import re
 from aiohttp import web
 
 from bootledger.errors import BootledgerError, SourceUnavailable
+from bootledger.primary.http import seals
 from bootledger.primary.http.access import Tokens, check_allowed
 from bootledger.primary.http.connections import SERVER_NAME, Connection
 from bootledger.primary.http.endpoints import Call, Endpoints, Route, route_of
@@ -65,6 +66,7 @@ class Service:
             async with contextlib.AsyncExitStack() as until_sent:
                 answer = await self._answer(connection, request, outcome, until_sent)
                 answer.headers["Server"] = SERVER_NAME
+                seals.seal(request, answer)
                 outcome.answer = answer
                 await self._sender.send(request, answer)
         except StalledReader as stalled:
@@ -91,6 +93,8 @@ class Service:
     ) -> Answer:
         try:
             self._check_room(connection)
+            if request.method not in _WITH_BODY:
+                seals.check_request(request)
             route, parts = route_of(request.method, request.rel_url.raw_path)
             outcome.route, outcome.parts = route, parts
             check_allowed(self.tokens, route.scope, request.headers.get("Authorization"))

@@ -13,7 +13,13 @@ from typing import NamedTuple, TypeVar
 import zstandard
 
 from bootledger import errors
-from bootledger.errors import BootledgerError, CorruptRecord, InvalidValue, SourceUnavailable
+from bootledger.errors import (
+    BootledgerError,
+    CorruptRecord,
+    InvalidValue,
+    SnapshotLost,
+    SourceUnavailable,
+)
 from bootledger.replica.http.transport import Answer, Wasted
 from bootledger.replica.ports import Change
 from bootledger.replica.seal import SEAL_HEADER, seal_answer
@@ -133,7 +139,7 @@ def part(
             if digest is not None and answer.header("ETag") not in ("", f'"{digest}"'):
                 raise _strange(answer, "of another base backup than the one that was pinned")
             return Part(answer.body, size)
-        case HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        case HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE if asked and _is_sealed(answer, asked):
             beyond = _NO_RANGE.fullmatch(answer.header("Content-Range"))
             if beyond is not None and offset_bytes >= int(beyond[1]) == (
                 size_bytes or int(beyond[1])
@@ -194,12 +200,13 @@ def _refused(answer: Answer, asked: str | None) -> BootledgerError:
 
 
 def _is_sealed(answer: Answer, asked: str) -> bool:
-    seal = answer.header(SEAL_HEADER)
-    return not seal or seal == seal_answer(asked, answer.status, answer.body)
+    return answer.header(SEAL_HEADER) == seal_answer(asked, answer.status, answer.body)
 
 
 def _told(answer: Answer) -> BootledgerError:
     """Return the error that the primary has told of in an answer that it sealed."""
+    if answer.status == HTTPStatus.PRECONDITION_FAILED:
+        return SnapshotLost(f"{answer.place}: the base backup is not the one that was pinned")
     if answer.kind != PROBLEM_TYPE:
         return _strange(answer, f"Content-Type {answer.kind!r}")
     try:

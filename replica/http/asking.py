@@ -18,10 +18,11 @@ T = TypeVar("T")
 
 
 class Asking:
-    """Asks the primary at the end of `link`. Thread-safe."""
+    """Asks the primary at the end of `link`; `headers` go along. Thread-safe."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, headers: dict[str, str]) -> None:
         self.link = link
+        self._headers = headers
 
     def __call__(
         self,
@@ -64,8 +65,9 @@ class Asking:
     ) -> tuple[Answer, str]:
         """Return the answer, unchecked, and the seal of the request. Tries once."""
         data = b"" if body is None else msgspec.json.encode(body)
-        asked = seal_request(secrets.randbits(64), method, target, data)
-        sent = {SEAL_HEADER: asked, **(headers or {})}
+        sent = {**self._headers, **(headers or {})}
+        asked = seal_request(secrets.randbits(64), method, target, sent, data)
+        sent[SEAL_HEADER] = asked
         if data:
             sent["Content-Type"] = "application/json"
         return self.link.ask(

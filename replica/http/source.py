@@ -60,10 +60,10 @@ class HttpSource:
     """
 
     def __init__(
-        self, link: Link, mirrors: Sequence[Link], *, slot: str, compression: Compression
+        self, ask: Asking, mirrors: Sequence[Link], *, slot: str, compression: Compression
     ) -> None:
-        self._links = (link, *mirrors)
-        self._ask = Asking(link)
+        self._links = (ask.link, *mirrors)
+        self._ask = ask
         self._fetcher = Fetcher(self._ask, mirrors, compression)
         self._slot = slot
         self._slot_held = False
@@ -108,7 +108,7 @@ class HttpSource:
             )
         context = access.context() if address.scheme == "https" else None
         return cls(
-            Link(address, context, connections, **access.headers),
+            Asking(Link(address, context, connections), access.headers),
             [Link(place, _mirror_context(place, access), connections) for place in places],
             slot=slot,
             compression=compression,

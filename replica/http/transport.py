@@ -41,6 +41,7 @@ PATIENCE_S = 20.0
 LEAST_BYTES_PER_S = 4096
 """A body that comes slower than this, after `PATIENCE_S`, counts as a link that hangs."""
 
+_HEADERS = {"User-Agent": "bootledger", "Accept-Encoding": "identity"}
 _LENGTH = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 
@@ -76,12 +77,9 @@ class Answer:
 class Link:
     """A server, with up to `connections` open connections to it. Thread-safe. Close it."""
 
-    def __init__(
-        self, address: Address, context: ssl.SSLContext | None, connections: int, **headers: str
-    ) -> None:
-        """`context` is needed for https; `headers` go along with every request."""
+    def __init__(self, address: Address, context: ssl.SSLContext | None, connections: int) -> None:
+        """`context` is needed for https."""
         self.address = address
-        self._headers = {"User-Agent": "bootledger", "Accept-Encoding": "identity", **headers}
         if address.scheme == "https":
             self._pool: HTTPConnectionPool = _SecurePool(
                 address.host, address.port, maxsize=connections, block=True, ssl_context=context
@@ -105,13 +103,12 @@ class Link:
         it broke off in the body. An error may always have `MAX_MESSAGE_BYTES`.
         """
         began_s = time.monotonic()
-        sent = self._headers | (headers or {})
         try:
             response = self._pool.urlopen(
                 method,
                 self.address.path + target,
                 body=body or None,
-                headers=sent,
+                headers={**_HEADERS, **(headers or {})},
                 retries=False,
                 redirect=False,
                 preload_content=False,

@@ -23,12 +23,12 @@ from bootledger.replica.housekeeping import (
 )
 from bootledger.replica.identity import read_identity
 from bootledger.replica.intent_log import IntentLog
-from bootledger.replica.keeping import Patience
 from bootledger.replica.loop import Outcome, Replication
 from bootledger.replica.observer import Observer
 from bootledger.replica.replication import ReplicaReplication
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import LEDGER_NAME, Target
+from bootledger.replica.waiting import Patience
 from bootledger.replica.wiring import applier, kept, owned
 
 

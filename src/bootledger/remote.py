@@ -15,12 +15,13 @@ from bootledger.operator_events import OperatorSink, log_operator_event
 from bootledger.replica.database import Database
 from bootledger.replica.forecasting import Forecasting
 from bootledger.replica.http.source import Access, Compression, HttpSource
-from bootledger.replica.keeping import Keeper, Patience
+from bootledger.replica.keeping import Keeper
 from bootledger.replica.loop import Outcome
 from bootledger.replica.observer import Observer
 from bootledger.replica.replication import ReplicaReplication
 from bootledger.replica.settings import Settings
 from bootledger.replica.stoppable import StoppableSource
+from bootledger.replica.waiting import Patience
 from bootledger.replica.wiring import kept
 
 DEFAULT_IN_FLIGHT = 16
