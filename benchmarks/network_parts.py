@@ -32,16 +32,15 @@ BOOTLEDGER = (sys.executable, "-m", "bootledger")
 def build(path: Path, mib: int, value_bytes: int = 64 * 1024) -> Path:
     """Create a primary with about so much of random values, and return its data file."""
     Database.create(path, Files())
-    value = os.urandom(value_bytes)
     many = max(1, 4 * MIB // value_bytes)
     with Database.open(path, Files(), name="primary") as primary:
         for batch in range(mib // 4):
-            turned = ((i * 61 + batch) % value_bytes for i in range(many))
+            values = os.urandom(many * value_bytes)
             primary.prune(
                 primary.write(
                     [
-                        (b"%d/%d" % (batch, i), value[at:] + value[:at])
-                        for i, at in enumerate(turned)
+                        (b"%d/%d" % (batch, at), values[at : at + value_bytes])
+                        for at in range(0, len(values), value_bytes)
                     ]
                 )
             )
@@ -102,7 +101,11 @@ def watched(pid: int) -> Iterator[Memory]:
 def process(*command: str, ready: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a server for the length of the block; yield it and its first line with `ready` in it."""
     child = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE if ready else None, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE if ready else None,
+        stderr=subprocess.DEVNULL,  # a line for each request
+        text=True,
     )
     try:
         line = ""

@@ -51,6 +51,16 @@ def once(number: int) -> tuple[bytes, bytes]:
     return b"once-%09d" % number, b"%d" % number * 20
 
 
+def make_primary(path: Path, *, mib: int) -> None:
+    """Create a primary with so much of values that do not compress, each of many pages."""
+    Database.create(path, Files())
+    chance = random.Random(11)
+    with Database.open(path, Files(), name="primary") as database:
+        for batch in range(mib):
+            values = ((b"%d/%d" % (batch, i), chance.randbytes(64_000)) for i in range(16))
+            database.prune(database.write(values))
+
+
 def write_on(primary: Path, told: Path, pause_s: float) -> None:
     """Write for ever; what was acknowledged is noted at once, as a number and its LSN."""
     chance = random.Random(7)
@@ -163,11 +173,15 @@ class Arena:
         self.see_to()
 
     def see_to(self) -> None:
-        """Start the replica again if it ended by itself; the server must not have."""
-        assert self.server.poll() is None, self.server.err.read_text()
-        assert self.writer.poll() is None, self.writer.communicate()
+        """Start the replica again if it ended by itself; the others must not have."""
+        self.see_to_others()
         if self.lives[-1].ended():
             self.start_replica()
+
+    def see_to_others(self) -> None:
+        """See that server and writer are there."""
+        assert self.server.poll() is None, self.server.err.read_text()
+        assert self.writer.poll() is None, self.writer.communicate()
 
     def kill_replica(self) -> None:
         """Kill the replica, and start it again."""
@@ -205,6 +219,28 @@ class Arena:
         self.lives[-1].kill()
         time.sleep(self.chance.uniform(3, 6))
         self.start_replica()
+
+    def lose_window(self, patience_s: float) -> None:
+        """Let the replica be dead, without its slot, until the log has gone on without it."""
+        self.lives[-1].kill()
+        with Database.open(self.primary, Files(), name="primary") as primary:
+            last_lsn = primary.last_lsn()
+            deadline = time.monotonic() + patience_s
+            while primary.pruned_lsn() <= last_lsn:
+                self.drop_slot()
+                self.see_to_others()
+                assert time.monotonic() < deadline, "the log was not pruned"
+                time.sleep(0.05)
+        self.start_replica()
+
+    def wait_for(self, event: str, count: int, patience_s: float) -> None:
+        """Wait until this life of the replica has told of so many of these events."""
+        deadline = time.monotonic() + patience_s
+        while sum(it["event"] == event for it in self.lives[-1].said()) < count:
+            self.see_to_others()
+            assert time.monotonic() < deadline, self.tail()
+            assert not self.lives[-1].ended(), self.tail()
+            time.sleep(0.02)
 
     def interfere(self) -> None:
         """Be the operator who takes the bootstrap from its owner: fences it, or holds it."""

@@ -47,8 +47,9 @@ PROFILES = {
     "squalls": Profile(
         harms={**EVEN, "swallow": 0},
         up_every_bytes=8_000,
-        down_every_bytes=200_000,
+        down_every_bytes=150_000,
         longest_delay_s=0.05,
+        bytes_per_s=4e6,
         refuse=0.05,
         fair_s=1.5,
         foul_s=0.15,
@@ -59,6 +60,7 @@ PROFILES = {
         up_every_bytes=30_000,
         down_every_bytes=2_000_000,
         longest_delay_s=1.0,
+        bytes_per_s=15e6,
         refuse=0.05,
         fair_s=15,
         foul_s=2,
@@ -87,7 +89,7 @@ class Shared:
 
     async def pace(self, way: str, length_bytes: int) -> None:
         """Wait until so many bytes have passed a link of this rate."""
-        if rate := self.profile.bytes_per_s:
+        if (rate := self.profile.bytes_per_s) and not self.calm:
             now = time.monotonic()
             self._free_at[way] = max(now, self._free_at[way]) + length_bytes / rate
             await asyncio.sleep(self._free_at[way] - now)

@@ -48,9 +48,11 @@ def nurse() -> None:
 def _live(argv: list[str], out: str, err: str, chunk_bytes: int | None) -> None:
     """Be the command, and end with its exit code."""
     from bootledger.cli import main  # noqa: PLC0415
+    from bootledger.primary.http import server  # noqa: PLC0415
     from bootledger.primary.service import Primary  # noqa: PLC0415
 
     if chunk_bytes:
+        server.ENFORCE_EVERY_S = 0.5
         Primary.open.__func__.__kwdefaults__["chunk_bytes"] = chunk_bytes
     for fd, path in ((0, os.devnull), (1, out), (2, err)):
         flags = os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -59,6 +61,7 @@ def _live(argv: list[str], out: str, err: str, chunk_bytes: int | None) -> None:
     code = 1
     try:
         main()
+        code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001 -- what nobody catches is told, as Python does it
@@ -76,6 +79,8 @@ class Command:
     ) -> None:
         self._nursery = nursery
         self.out, self.err = out, out.with_suffix(".err")
+        for path in (self.out, self.err):
+            path.touch()  # whoever looks early sees that nothing was said
         paths = {"out": str(self.out), "err": str(self.err)}
         self.pid = nursery.ask({"argv": argv, **paths, "chunk_bytes": chunk_bytes})
         self.code: int | None = None
@@ -118,8 +123,8 @@ class Nursery:
     def start(self, argv: list[str], out: Path, *, chunk_bytes: int | None = None) -> Command:
         """Start `bootledger` with these arguments; what it prints is appended to `out`.
 
-        With `chunk_bytes` a primary that it serves cuts its base backups into chunks of that size,
-        which no option of the command does: many chunks of little are for tests alone.
+        With `chunk_bytes` a primary that it serves is one of seconds: its base backups are cut into
+        chunks of that size, and twice a second the log is pruned. No option of the command does so.
         """
         return Command(self, argv, out, chunk_bytes)
 

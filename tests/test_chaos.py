@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from chaos_arena import IN_FLIGHT, Arena, once
+from chaos_arena import IN_FLIGHT, Arena, make_primary, once
 from chaos_judge import (
     Told,
     check_fetched,
@@ -17,7 +17,7 @@ from chaos_judge import (
     check_resumed,
 )
 from nursery import Nursery, nursery
-from replicas import assert_equal, make_primary
+from replicas import assert_equal
 from worlds import fresh_place
 
 from bootledger.files import Files
@@ -72,25 +72,28 @@ def tell(**what: object) -> None:
 def test_killed_behind_a_bad_link_the_replica_ends_equal() -> None:
     """Seconds of kills and harm: nothing acknowledged is lost, what is fetched again is counted."""
     with fresh_place() as place, nursery() as commands:
-        make_primary(place / "primary", records=1200, value_bytes=2000)
+        make_primary(place / "primary", mib=2)
         arena = Arena(
             place,
             random.Random(1),
             commands,
             "squalls",
-            ("--keep-changes", "100", "--slot-max-changes", "2000"),
-            chunk_bytes=32 * 1024,
+            ("--keep-changes", "50", "--slot-max-changes", "150"),
+            chunk_bytes=16 * 1024,
         )
-        with arena.everybody(pause_s=0.02):
-            for blow in ("kill_replica", "kill_server", "freeze", "kill_replica", "drop_slot"):
-                time.sleep(arena.chance.uniform(0.4, 0.8))
+        with arena.everybody(pause_s=0.01):
+            for blow in ("kill_replica", "kill_server", "kill_both"):
+                arena.wait_for("fetched", 30, PATIENCE_S)
                 arena.strike({blow: 1})
+            arena.wait_for("staged", 10, PATIENCE_S)
+            arena.lose_window(PATIENCE_S)
             took_s = arena.calm(PATIENCE_S)
         counts = judged(arena, commands)
         tell(done=arena.done, harm=arena.harm, lives=how_lives_ended(arena), counts=counts)
         tell(calm_s=round(took_s, 1))
         assert counts["writes acknowledged"] > 20
         assert counts["resumed"] >= 1
+        assert counts["generations"] > 1
 
 
 @pytest.mark.crash
@@ -100,7 +103,7 @@ def test_for_minutes_behind_a_bad_link_the_replica_ends_equal(
     """The same for as long as asked: windows are lost, owners fenced, and it ends equal."""
     seconds = pytestconfig.getoption("chaos_s")
     with nursery() as commands:
-        make_primary(tmp_path / "primary", records=16_000, value_bytes=2000)
+        make_primary(tmp_path / "primary", mib=64)
         arena = Arena(
             tmp_path,
             random.Random(2),

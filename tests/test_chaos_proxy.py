@@ -69,15 +69,16 @@ def test_a_clear_link_and_a_long_one_change_nothing(primary: str) -> None:
 
 @pytest.mark.parametrize("kind", HARMS)
 def test_each_harm_is_what_it_is_called_and_where_the_seed_says(primary: str, kind: str) -> None:
-    """Two links of one seed do the same to the same bytes, one of another seed does not."""
+    """The first link of two proxies of one seed suffers the same, the second one something else."""
     seen = []
-    for seed in (5, 5, 6):
-        with chaos_proxy(primary, profile=kind, seed=seed) as proxy:
-            seen.append((*_ask(proxy), proxy.end()))
-    (came, end, counts), again, other = seen
-    assert counts[f"{kind}_down"] > 0
-    assert (counts, again[1:]) == (again[2], (end, counts))
-    assert (other[0], other[2]) != (came, counts)
+    for _ in range(2):
+        with chaos_proxy(primary, profile=kind, seed=5) as proxy:
+            seen.append([(*_ask(proxy), proxy.say("count")[f"{kind}_down"]) for _ in range(2)])
+    (came, end, count), other = seen[0]
+    again = seen[1][0]
+    assert count > 0
+    assert again[1:] == (end, count)
+    assert (other[0], other[2]) != (came, count)
     match kind:
         case "cut" | "truncate":
             assert end == "end"

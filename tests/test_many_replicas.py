@@ -27,7 +27,7 @@ def _backups(primary: Path) -> set[int]:
 def _address(server: Command) -> str:
     """Return where a server listens, as soon as it says so."""
     deadline = time.monotonic() + PATIENCE_S
-    while "http://" not in (said := server.out.read_text() if server.out.exists() else ""):
+    while "http://" not in (said := server.out.read_text()):
         assert server.poll() is None, server.err.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.01)
