@@ -95,6 +95,22 @@ class Fetched(_Answer, frozen=True, kw_only=True, tag_field="event", tag="fetche
     end: U64
 
 
+class Reused(_Answer, frozen=True, kw_only=True, tag_field="event", tag="reused"):
+    """Bytes `start` to `end` (that one not included) were here already and were not fetched."""
+
+    start: U64
+    end: U64
+
+
+class Rejected(_Answer, frozen=True, kw_only=True, tag_field="event", tag="rejected"):
+    """What `place` sent for bytes `start` to `end` is not them: it was dropped, for `reason`."""
+
+    place: str
+    start: U64
+    end: U64
+    reason: str
+
+
 class Staged(_Answer, frozen=True, kw_only=True, tag_field="event", tag="staged"):
     """Bytes `start` to `end` (that one not included) are durable, and recorded."""
 
@@ -109,8 +125,24 @@ class Applied(_Answer, frozen=True, kw_only=True, tag_field="event", tag="applie
     target_lsn: U64
 
 
+class Waiting(_Answer, frozen=True, kw_only=True, tag_field="event", tag="waiting"):
+    """Because of an error nothing goes on; the next attempt is made after `retry_in_ms`."""
+
+    error: str
+    cause: str
+    retry_in_ms: U64
+
+
+class Following(_Answer, frozen=True, kw_only=True, tag_field="event", tag="following"):
+    """The source is followed: changes up to `lsn` are durable, it stood at `source_lsn`."""
+
+    lsn: U64
+    source_lsn: U64
+    lag_changes: U64
+
+
 class Ended(_Answer, frozen=True, kw_only=True, tag_field="event", tag="outcome"):
-    """The last line: the replica is up to date.
+    """The last line: the replica is up to date, or was when it was stopped while it followed.
 
     `copied` says whether a base backup was needed, `epochs` how often the intent was started.
     """
@@ -187,7 +219,18 @@ class Merged(_Answer, frozen=True, kw_only=True):
 
 
 ANSWERS: dict[str, object] = {
-    "replicate": Step | Pinning | Fetched | Staged | Applied | Ended,
+    "replicate": (
+        Step
+        | Pinning
+        | Fetched
+        | Reused
+        | Rejected
+        | Staged
+        | Applied
+        | Waiting
+        | Following
+        | Ended
+    ),
     "status": list[Standing],
     "watch": Standing,
     "dangling": list[DanglingIntent],

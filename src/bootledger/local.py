@@ -142,12 +142,14 @@ def keep_replicating(
     observer: Observer | None = None,
     sink: OperatorSink = log_operator_event,
     patience: Patience | None = None,
+    follow: bool = True,
 ) -> Outcome:
     """Bring the replica in `target` up to date with the primary in `source`, and keep it so.
 
     As `replicate`, and then every change is applied as it comes, until `settings.stop` asks to
     stop; returns the outcome of the last bootstrap with the LSN that was applied in the end. What
-    time may mend is tried again, as `patience` says; raises as `Keeper.follow`.
+    time may mend is tried again, as `patience` says. Without `follow` it ends when it is up to
+    date. Raises as `Keeper.follow`.
     """
     _check_outside(source, target)
     state = ReplicaReplication(str(source), poll_interval=(patience or Patience()).poll_interval)
@@ -162,7 +164,7 @@ def keep_replicating(
         sink=sink,
         patience=patience,
     ) as keeper:
-        return keeper.follow()
+        return keeper.follow() if follow else keeper.bring_up_to_date()
 
 
 def _check_outside(source: Path, target: Path) -> None:
