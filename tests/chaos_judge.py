@@ -67,14 +67,34 @@ def copies_of(lives: Sequence[Told]) -> dict[int, Copy]:
     return dict(found)
 
 
-def check_fetched(lives: Sequence[Told], in_flight: int) -> dict[str, int]:
-    """Check that nothing was fetched again but what was in flight when a copy was cut short.
+def fetched_bytes_of(events: Sequence[Recorded]) -> Counter[int]:
+    """Return how many bytes the ledger says were fetched, of each generation's copy."""
+    found: Counter[int] = Counter()
+    for recorded in events:
+        if isinstance(recorded.event, SnapshotChunk):
+            found[recorded.event.generation] += recorded.event.length_bytes
+    return found
 
-    What was rejected is counted beside it: it was never taken for fetched.
+
+def check_fetched(
+    events: Sequence[Recorded], lives: Sequence[Told], in_flight: int, chunk_bytes: int
+) -> dict[str, int]:
+    """Check that every chunk that came from the source is accounted for.
+
+    It was rejected, or staged by an event, or it was in flight when a copy was cut short, at most
+    `in_flight` each time. Only these may be fetched again.
     """
     sums: Counter[str] = Counter()
+    claimed_bytes = fetched_bytes_of(events)
     for generation, copy in copies_of(lives).items():
         most = in_flight * max(0, copy.starts - 1)
+        # The last chunk is shorter, and may be the one that is claimed.
+        in_flight_then = copy.fetched.total() - -(-claimed_bytes[generation] // chunk_bytes)
+        assert 0 <= in_flight_then <= in_flight * copy.starts, (
+            f"generation {generation}: {copy.fetched.total()} chunks were fetched, "
+            f"{claimed_bytes[generation]} bytes claimed, {copy.starts} starts"
+        )
+        sums["chunks in flight when it was cut short"] += in_flight_then
         assert copy.again <= most, (
             f"generation {generation}: {copy.again} chunks were fetched again, "
             f"{copy.starts} starts allow {most}"

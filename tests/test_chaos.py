@@ -53,7 +53,7 @@ def judged(arena: Arena, nursery: Nursery) -> dict[str, int]:
         "events": len(events),
         "claims compared": check_only_owners_wrote(events, lives),
         **check_resumed(events),
-        **check_fetched(lives, IN_FLIGHT),
+        **check_fetched(events, lives, IN_FLIGHT, arena.chunk_bytes),
     }
 
 

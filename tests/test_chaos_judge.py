@@ -26,18 +26,6 @@ def _fetched(*starts: int, generation: int = 1) -> list[Line]:
     return [step, *({"event": "fetched", "start": it, "end": it + 9} for it in starts)]
 
 
-def test_who_fetches_more_again_than_was_in_flight_is_convicted() -> None:
-    """One start more excuses as many chunks as were in flight; another generation excuses none."""
-    twice = [Told(1, True, _fetched(0, 9)), Told(2, False, _fetched(0, 9, 18))]
-    assert check_fetched(twice, 2)["chunks fetched again"] == 2
-    with pytest.raises(AssertionError, match="2 chunks were fetched again"):
-        check_fetched(twice, 1)
-    with pytest.raises(AssertionError, match="1 chunks were fetched again"):
-        check_fetched([Told(1, False, _fetched(0, 0))], 2)
-    other = [Told(1, True, _fetched(0)), Told(2, True, _fetched(0, generation=2))]
-    assert check_fetched(other, 2)["chunks fetched again at most"] == 0
-
-
 def _begin(pid: int) -> Begin:
     holder = Holder("host", pid, 1)
     return Begin(recorded_at_ms=1, node_id="n", source_lsn=0, target_lsn_hint=1, holder=holder)
@@ -55,6 +43,29 @@ def _chunk(start: int) -> SnapshotChunk:
 
 def _ledger(*events: Event, intent: int = 1) -> list[Recorded]:
     return [Recorded(n, UUID(int=intent), n, event) for n, event in enumerate(events, start=1)]
+
+
+def test_who_fetches_more_again_than_was_in_flight_is_convicted() -> None:
+    """One start more excuses as many chunks as were in flight; another generation excuses none."""
+    claims = [_chunk(0), _chunk(9), _chunk(18)]
+    twice = [Told(1, True, _fetched(0, 9)), Told(2, False, _fetched(0, 9, 18))]
+    counts = check_fetched(_ledger(*claims), twice, 2, 9)
+    assert counts["chunks fetched again"] == 2
+    assert counts["chunks in flight when it was cut short"] == 2
+    with pytest.raises(AssertionError, match="2 chunks were fetched again"):
+        check_fetched(_ledger(*claims), twice, 1, 9)
+    with pytest.raises(AssertionError, match="1 chunks were fetched again"):
+        check_fetched(_ledger(_chunk(0)), [Told(1, False, _fetched(0, 0))], 2, 9)
+    other = [Told(1, True, _fetched(0)), Told(2, True, _fetched(0, generation=2))]
+    assert check_fetched([], other, 2, 9)["chunks fetched again at most"] == 0
+
+
+def test_who_claims_what_never_came_or_loses_what_came_is_convicted() -> None:
+    """What came is claimed, or was in flight; what is claimed as fetched came."""
+    with pytest.raises(AssertionError, match="1 chunks were fetched, 18 bytes claimed"):
+        check_fetched(_ledger(_chunk(0), _chunk(9)), [Told(1, False, _fetched(0))], 2, 9)
+    with pytest.raises(AssertionError, match="3 chunks were fetched, 0 bytes claimed"):
+        check_fetched([], [Told(1, True, _fetched(0, 9, 18))], 2, 9)
 
 
 def _staged(*starts: int) -> list[Line]:
