@@ -63,7 +63,9 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
         if isinstance(transport, asyncio.WriteTransport):
-            transport.set_write_buffer_limits(high=0)  # to drain is to have everything sent
+            # To drain is to have everything sent. (With TLS, 0 would count as full when empty.)
+            high = 0 if transport.get_extra_info("sslcontext") is None else 1
+            transport.set_write_buffer_limits(high=high, low=0)
         _read_little(transport)
         super().connection_made(transport)
         self._silence = self._loop.call_later(self._limits.head_s, self._drop_silent)
