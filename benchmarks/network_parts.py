@@ -223,6 +223,12 @@ def replicate(address: str, target: Path, *options: str, node: str = "n") -> Rep
     return run
 
 
+def cpu_s() -> float:
+    """Return the CPU time of all children that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def curl_and_crc(address: str, name: str, copy: Path) -> tuple[float, float]:
     """Download a file with curl, read it once for its CRC32C, and sync it.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bootledger.cli import compact, exchange, history, schema, verbs, verify, watch
+from bootledger.cli import compact, exchange, history, schema, slots, verbs, verify, watch
 from bootledger.cli.base import (
     HEADINGS,
     LOOKING,
@@ -48,6 +48,7 @@ __all__ = [
     "schema",
     "serve",
     "simulate",
+    "slots",
     "verbs",
     "verify",
     "watch",
