@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 Pause: TypeAlias = Callable[[], None]
 """Asked in between by whatever takes long; what it raises ends the work."""
@@ -95,6 +95,19 @@ class LongPolling(Protocol):
 
     def changes_within(self, after_lsn: int, limit: int, wait_s: float) -> Sequence[Change]:
         """As `Source.changes`, but wait up to `wait_s` for the first one; none after that."""
+
+
+@runtime_checkable
+class HandsOver(Protocol):
+    """A source that may keep a base backup in a file on the replica's side already."""
+
+    def hand_over(self, token: str, path: Path) -> None:
+        """Give that file the name `path`, where nothing is, so that its bytes need no copying.
+
+        Durable when this returns. Nothing happens if there is no such file, or it lies on another
+        file system: the bytes come by `Source.read_chunk` then. What was handed over is checked
+        like anything that lies there.
+        """
 
 
 class Applier(Protocol):

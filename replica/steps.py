@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from typing import assert_never
 
-from bootledger.basebackup.manifest import DATA_NAME, Chunk
+from bootledger.basebackup.manifest import Chunk
 from bootledger.basebackup.staging import Candidate
 from bootledger.errors import (
     CorruptChunk,
     CorruptManifest,
     DivergedHistory,
+    InvalidValue,
     LogWindowLost,
     SnapshotLost,
     Stopped,
@@ -25,7 +26,8 @@ from bootledger.replica.agreement import check_not_ahead, open_copy
 from bootledger.replica.handle import BootstrapHandle
 from bootledger.replica.manifests import fetch_manifest
 from bootledger.replica.observer import Observer
-from bootledger.replica.ports import Applier, OpenApplier, Source, SourceIdentity
+from bootledger.replica.ports import Applier, HandsOver, OpenApplier, Source, SourceIdentity
+from bootledger.replica.readers import check_data_name
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import Target
 from bootledger.statemachine import plan
@@ -152,15 +154,17 @@ class Steps:
             fetch_manifest(self._source, snapshot, directory, self._files) as manifest,
             Candidate(directory, manifest, self._files) as candidate,
         ):
-            if manifest.path != DATA_NAME:
-                raise CorruptManifest(
-                    f"the base backup consists of {manifest.path!r}, a database is {DATA_NAME!r}"
-                )
+            try:
+                check_data_name(manifest.path)
+            except InvalidValue as wrong:
+                raise CorruptManifest(f"the base backup: {wrong}") from wrong
             yield candidate
 
     def _fetch(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
         """Stage every missing chunk; what the last owner wrote but did not claim is not fetched."""
         with self._candidate(snapshot, handle) as candidate:
+            if isinstance(self._source, HandsOver) and not candidate.path.exists():
+                self._source.hand_over(snapshot.token, candidate.path)
             candidate.prepare()
             for chunk in candidate.claimable(snapshot.staged):
                 self._record_chunk(chunk, handle)
