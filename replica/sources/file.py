@@ -73,22 +73,12 @@ class FileSource(SnapshotSource):
         if version is None or version.lsn != manifest.checkpoint_lsn:
             raise SnapshotLost(f"{self._path} has changed since it was pinned")
         with _Opened(self._path) as file:
-            try:
-                return file.read(offset_bytes, length_bytes, self._check)
-            except _Changed as changed:
-                raise SnapshotLost(str(changed)) from changed
+            return file.read(offset_bytes, length_bytes, self._check)
 
     def _check(self, found: os.stat_result) -> None:
         version = self._spool.version()
         if version is None or version.fingerprint != looks_of(found):
-            raise _Changed(
-                f"{self._path} was written to while it was copied",
-                hint="copy a file that rests: a snapshot of the file system, say",
-            )
-
-
-class _Changed(SourceUnavailable):
-    """The file does not look as it did when this began. Another look finds a new version."""
+            raise SnapshotLost(f"{self._path} was written to while it was copied")
 
 
 class _Opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -53,9 +54,15 @@ def look(
 
 
 def _look(path: Path, beside: Sequence[Path]) -> tuple[str, int]:
-    found = [stat_file(path), *(each.stat() for each in beside if each.exists())]
-    newest_ns = max(max(each.st_mtime_ns, each.st_ctime_ns) for each in found)
-    return " ".join(map(looks_of, found)), newest_ns
+    found = stat_file(path)
+    looks, newest_ns = [looks_of(found)], max(found.st_mtime_ns, found.st_ctime_ns)
+    for each in beside:
+        with contextlib.suppress(FileNotFoundError):
+            # SQLite changes owner and mode of a WAL when it opens it: ctime says nothing here.
+            other = each.stat()
+            looks.append(f"{other.st_ino}-{other.st_size}-{other.st_mtime_ns}")
+            newest_ns = max(newest_ns, other.st_mtime_ns)
+    return " ".join(looks), newest_ns
 
 
 def _settled(newest_ns: int, settle_s: float) -> bool:

@@ -7,6 +7,7 @@ stands still. A run that returns has everything that was there when it began.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from bootledger.positions import FIRST_TIMELINE, check_text
 from bootledger.replica.ports import Change, Pause, Pin, SourceIdentity, go_on
 from bootledger.replica.readers import check_data_name
 from bootledger.replica.sources.spool import Spool
+
+_MOST_ATTEMPTS = 3
 
 
 class SnapshotSource(ABC):
@@ -54,7 +57,10 @@ class SnapshotSource(ABC):
 
     @abstractmethod
     def _make(self, lsn: int, pause: Pause) -> None:
-        """Have the spool publish the snapshot of the version with that LSN."""
+        """Have the spool publish the snapshot of the version with that LSN.
+
+        Raises `SnapshotLost` if it changes meanwhile.
+        """
 
     @abstractmethod
     def _read(self, manifest: Manifest, offset_bytes: int, length_bytes: int) -> bytes:
@@ -79,17 +85,19 @@ class SnapshotSource(ABC):
     def pin(self, intent_id: str, generation: int, pause: Pause = go_on) -> Pin:
         """Return the pin of a snapshot of what is there now; it is made if need be.
 
-        What a call that died had done already is not done again. Raises what the kind of source
-        says, and what writing to the spool raises.
+        What a call that died had done already is not done again. If the source changes meanwhile,
+        it begins anew with what is there then, a few times. Raises `SourceUnavailable` after that,
+        what the kind of source says, and what writing to the spool raises.
         """
-        lsn = self._seen_lsn = self._look()
-        manifest = self._manifest()
-        if manifest is None or manifest.checkpoint_lsn != lsn or not self._usable(manifest):
-            self._let_go()
-            self._make(lsn, pause)
-            manifest = self._manifest()
-        if manifest is None:
-            raise SourceUnavailable(f"{self._spool.path} was changed by somebody else")
+        for _ in range(_MOST_ATTEMPTS):
+            with contextlib.suppress(SnapshotLost):  # changed while it was read: look again
+                manifest = self._made(pause)
+                break
+        else:
+            raise SourceUnavailable(
+                f"{self._name} changed {_MOST_ATTEMPTS} times while it was read",
+                hint="copy something that rests: a snapshot of the file system, say",
+            )
         return Pin(
             token=_token(manifest),
             timeline=manifest.timeline,
@@ -98,6 +106,17 @@ class SnapshotSource(ABC):
             manifest_size_bytes=self._spool.manifest_size_bytes(),
             manifest_digest=manifest.digest,
         )
+
+    def _made(self, pause: Pause) -> Manifest:
+        lsn = self._seen_lsn = self._look()
+        manifest = self._manifest()
+        if manifest is None or manifest.checkpoint_lsn != lsn or not self._usable(manifest):
+            self._let_go()
+            self._make(lsn, pause)
+            manifest = self._manifest()
+        if manifest is None:
+            raise SourceUnavailable(f"{self._spool.path} was changed by somebody else")
+        return manifest
 
     def read_manifest(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Return that part of the manifest. Raises `SnapshotLost` if the spool has another one."""
