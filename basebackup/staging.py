@@ -18,7 +18,8 @@ from typing import Self
 from bootledger.basebackup.manifest import Chunk, Manifest
 from bootledger.errors import CorruptChunk, ForeignTarget
 from bootledger.files import Files, OpenFile, translated
-from bootledger.statemachine.ranges import MAX_ISLANDS, Ranges, add, gaps, islands, to_drop
+from bootledger.statemachine.ranges import MAX_ISLANDS, Ranges, add, gaps, to_drop
+from bootledger.threads import in_order
 
 
 class Candidate:
@@ -57,14 +58,17 @@ class Candidate:
         """Yield the chunks of which any byte is not in `staged`, in order, one by one."""
         return self.manifest.covering(gaps(staged, self.manifest.size_bytes))
 
-    def stage(self, chunk: Chunk, data: bytes | memoryview) -> None:
+    def stage(self, chunk: Chunk, data: bytes | memoryview, *, compared: bool = False) -> None:
         """Write `data`, which must be `chunk`. Durable when this returns, and not before.
+
+        `compared` says that somebody has just compared the two. Thread-safe once `prepare` has
+        returned, for different chunks.
 
         Raises `CorruptChunk` with what was expected and what came, and nothing is written;
         `OutOfSpace` or `Unavailable` if the disk fails, and the bytes must not be claimed.
         Passes `chunk.verified`, `chunk.written` and `chunk.synced`.
         """
-        if reason := chunk.objection(data):
+        if not compared and (reason := chunk.objection(data)):
             raise CorruptChunk(
                 f"chunk {chunk.ordinal} at byte {chunk.offset_bytes}: {reason}",
                 hint="fetch it again; if it stays like this, the source's copy is damaged",
@@ -76,49 +80,49 @@ class Candidate:
         file.sync()
         self._files.point("chunk.synced")
 
-    def claimable(self, staged: Ranges) -> Iterator[Chunk]:
-        """Yield the chunks that `staged` does not claim whole, but that are on disk, in order.
+    def found(self, chunk: Chunk) -> bytes | None:
+        """Return the bytes that lie at the place of `chunk` if they are that chunk, else None.
 
-        For the start after a crash: record each of them. Each is durable when it is yielded: it was
-        written again and synced. A sync alone would not do, because after one that failed the
-        system may keep the bytes in memory, call them written, and never try again.
+        They may be what a process wrote before it died, or what another base backup left there. To
+        be claimed they have to be staged like any others: a sync alone would not do, because after
+        one that failed the system may keep the bytes in memory, call them written, and never try
+        again.
 
-        Reads only where something was written, so allocated emptiness costs nothing; what lies in
-        a hole, and what would scatter the claims over more than `MAX_ISLANDS`, is left to
-        `missing`. Raises as `stage`. Passes the points of `stage` for each chunk.
+        Allocated emptiness is not read. Thread-safe once `prepare` has returned. Raises
+        `Unavailable` if the disk cannot read.
         """
         file = self._opened()
-        unclaimed = gaps(staged, self.manifest.size_bytes)
-        written = (found for gap in unclaimed for found in file.written(*gap))
-        for chunk in self.manifest.covering(written):
-            data = file.read_at(chunk.offset_bytes, chunk.length_bytes)
-            if chunk.objection(data) is not None:
-                continue
-            staged = add(staged, chunk.range)
-            if islands(staged) > MAX_ISLANDS:
-                return
-            self.stage(chunk, data)
-            yield chunk
+        if next(file.written(*chunk.range), None) is None:
+            return None
+        data = file.read_at(chunk.offset_bytes, chunk.length_bytes)
+        return None if chunk.objection(data) else data
 
-    def damaged(self, staged: Ranges, pause: Callable[[], None] = lambda: None) -> Ranges:
+    def damaged(
+        self, staged: Ranges, pause: Callable[[], None] = lambda: None, *, threads: int = 1
+    ) -> Ranges:
         """Read everything that `staged` claims again, and return what of it has to be dropped.
 
         That is the claimed part of every chunk that does not match the manifest, also of one that
         is claimed in part and not there as a whole; and more, where what stays would form more than
         `MAX_ISLANDS`. All of it if the file is gone; nothing if every byte is as it should be.
 
-        `pause` is called before each chunk; what it raises ends the reading.
+        `pause` is called before each chunk; what it raises ends the reading. With more than one of
+        `threads`, that many chunks are read and compared at once.
 
         Writes nothing. Raises `ForeignTarget` as `prepare`, `Unavailable` if the disk cannot read.
         """
         if self._file is None and not self._exists():
             return staged
         file = self._opened()
-        failed: Ranges = ()
-        for chunk in self.manifest.covering(staged):
-            pause()
+
+        def is_damaged(chunk: Chunk) -> bool:
             data = file.read_at(chunk.offset_bytes, chunk.length_bytes)
-            if chunk.objection(data) is not None:
+            return chunk.objection(data) is not None
+
+        failed: Ranges = ()
+        chunks = _paced(self.manifest.covering(staged), pause)
+        for chunk, wrong in in_order(is_damaged, chunks, threads=threads):
+            if wrong:
                 failed = add(failed, chunk.range)
         return to_drop(staged, failed, MAX_ISLANDS)
 
@@ -159,3 +163,9 @@ class Candidate:
                     hint="it is not what was staged before: move it away if nobody needs it",
                 )
             return exists
+
+
+def _paced(chunks: Iterator[Chunk], pause: Callable[[], None]) -> Iterator[Chunk]:
+    for chunk in chunks:
+        pause()
+        yield chunk

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 from uuid_utils.compat import uuid7
 
 from bootledger.environment import MIB, Environment, create_environment
+from bootledger.environment_check import check_unopened
 from bootledger.errors import InvalidValue
 from bootledger.files import Files
 from bootledger.positions import FIRST_TIMELINE, check_u64
@@ -95,6 +96,16 @@ class Database:
             environment.close()
             raise
         return database
+
+    @staticmethod
+    def check_unopened(path: Path, pause: Pause = go_on) -> None:
+        """Check the structure of the database at `path` before anything opens it.
+
+        For one that came from elsewhere: LMDB trusts its file, and a malicious one can crash the
+        process. Nobody may have it open. `pause` is called in between; what it raises ends the
+        check. Raises `CorruptRecord` with what is wrong, `Unavailable` if it cannot be read.
+        """
+        check_unopened(path, pause)
 
     @property
     def path(self) -> Path:

@@ -99,6 +99,7 @@ class Replication:
         """Take up one intent and bring it to its end; say whether it was already promoting."""
         with self._take_up() as handle:
             was_promoting = handle.progress.phase is State.PROMOTING
+            self._steps.inherit(handle)
             self._target.remove_unused(keep=self._needed)
             if self._settings.verify_staged:
                 self._steps.verify_staged(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bootledger.basebackup.manifest import Chunk
 from bootledger.statemachine.plan import Step
 from bootledger.statemachine.progress import Progress
 from bootledger.statemachine.ranges import Range
@@ -21,7 +22,16 @@ class Observer:
         """The source is asked for a base backup: it may have to read its whole database first."""
 
     def on_fetched(self, fetched: Range) -> None:
-        """These bytes of the base backup came from the source; they are not durable yet."""
+        """These bytes of the base backup came from the source; no event claims them yet."""
+
+    def on_reused(self, reused: Range) -> None:
+        """These bytes were here already and did not come from the source; `on_staged` follows."""
+
+    def on_rejected(self, place: str, chunk: Chunk, reason: str) -> None:
+        """What `place` sent is not this chunk: it was dropped, and is fetched again.
+
+        May be called from any thread, several at once.
+        """
 
     def on_staged(self, staged: Range, progress: Progress) -> None:
         """These bytes are durable, and so is the event that says so."""

@@ -11,12 +11,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from bootledger.basebackup.manifest import Chunk
+
 Pause: TypeAlias = Callable[[], None]
 """Asked in between by whatever takes long; what it raises ends the work."""
 
 
+Rejected: TypeAlias = Callable[[str, Chunk, str], None]
+"""Told of bytes that are not the chunk that was asked for: from where, which chunk, and why."""
+
+
 def go_on() -> None:
     """Do nothing: nobody wants the work to end."""
+
+
+def unnoticed(place: str, chunk: Chunk, reason: str) -> None:
+    """Do nothing: nobody counts what is rejected."""
 
 
 class SourceIdentity(NamedTuple):
@@ -107,6 +117,26 @@ class HandsOver(Protocol):
         Durable when this returns. Nothing happens if there is no such file, or it lies on another
         file system: the bytes come by `Source.read_chunk` then. What was handed over is checked
         like anything that lies there.
+        """
+
+
+@runtime_checkable
+class ChecksChunks(Protocol):
+    """A source that compares what it fetches with the manifest, and can fetch it again by itself.
+
+    Such a source may fetch from several places, and knows which of them sent what is wrong. From
+    others `read_chunk` is enough: a wrong chunk then ends the run.
+    """
+
+    def fetch_chunk(self, token: str, chunk: Chunk, rejected: Rejected = unnoticed) -> bytes:
+        """Return the bytes of the base backup that are `chunk`: its sums were compared.
+
+        Bytes that are something else are dropped, `rejected` is told of them, and they are fetched
+        again, from another place if there is one; so what was received and is not returned was told
+        of. `rejected` is called from the thread that fetches.
+
+        Thread-safe. Raises `CorruptChunk` after every place sent something else again and again,
+        otherwise as `Source.read_chunk`.
         """
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from bootledger.clock import Clock, now_ms
+from bootledger.replica.ports import Pause
 
 DEFAULT_BATCH_CHANGES = 1000
 DEFAULT_LAG_CHANGES = 1000
@@ -14,6 +16,10 @@ DEFAULT_LAG_CHANGES = 1000
 def never() -> str | None:
     """Return None: nobody asks the loop to stop."""
     return None
+
+
+def trusted(directory: Path, pause: Pause) -> None:
+    """Do nothing: bytes that are what the source has are as good as the source."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,9 @@ class Settings:
     Up to `max_in_flight` chunks are fetched at once, each in a thread of its own: more than 1 only
     if the source's `read_chunk` may be called from several threads. `max_bytes_per_s` bounds what
     is fetched of a base backup, None not at all.
+    `check_restored` is given the directory of a copy when every byte of it was compared with the
+    manifest, before anything opens it; what it raises keeps it closed. `Database.check_unopened` is
+    for what came over a network.
     `stop` is asked between steps and within long ones; what it returns is recorded as the cause.
     """
 
@@ -35,5 +44,6 @@ class Settings:
     verify_staged: bool = False
     max_in_flight: int = 1
     max_bytes_per_s: float | None = None
+    check_restored: Callable[[Path, Pause], None] = trusted
     stop: Callable[[], str | None] = never
     clock: Clock = now_ms

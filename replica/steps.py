@@ -10,10 +10,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from typing import assert_never
 
-from bootledger.basebackup.manifest import Chunk
 from bootledger.basebackup.staging import Candidate
 from bootledger.errors import (
-    CorruptChunk,
     CorruptManifest,
     DivergedHistory,
     InvalidValue,
@@ -21,19 +19,20 @@ from bootledger.errors import (
     SnapshotLost,
     Stopped,
 )
-from bootledger.files import Files
+from bootledger.files import Files, OpenFile
 from bootledger.replica.agreement import check_not_ahead, open_copy
+from bootledger.replica.copying import Copying
 from bootledger.replica.handle import BootstrapHandle
+from bootledger.replica.inheritance import inherit
 from bootledger.replica.manifests import fetch_manifest
 from bootledger.replica.observer import Observer
 from bootledger.replica.ports import Applier, HandsOver, OpenApplier, Source, SourceIdentity
-from bootledger.replica.readers import check_data_name
+from bootledger.replica.readers import check_data_name, data_file
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import Target
 from bootledger.statemachine import plan
 from bootledger.statemachine.events import Checkpoint, Promote, SnapshotChunk
 from bootledger.statemachine.progress import Snapshot, State, known
-from bootledger.statemachine.ranges import Ranges, subtract
 
 
 class Steps:
@@ -86,7 +85,11 @@ class Steps:
     def _verified_timeline(self, snapshot: Snapshot, handle: BootstrapHandle) -> int | None:
         """Return the timeline of what is staged, None if anything of it had to be dropped."""
         with self._candidate(snapshot, handle) as candidate:
-            lost = candidate.damaged(snapshot.staged, lambda: self.check_stop(handle))
+            lost = candidate.damaged(
+                snapshot.staged,
+                lambda: self.check_stop(handle),
+                threads=self._settings.max_in_flight,
+            )
             timeline = candidate.manifest.timeline
         if not lost:
             return timeline
@@ -144,8 +147,18 @@ class Steps:
                 manifest_digest=pin.manifest_digest,
             )
         )
-        # A candidate that an earlier generation left unfinished would only take up room.
+        self.inherit(handle)
+        # What else an earlier generation left unfinished would only take up room.
         self._target.remove_unused(keep=lambda: (generation, *self._kept()))
+
+    def inherit(self, handle: BootstrapHandle) -> None:
+        """Let the open snapshot have the file of the one that was given up for it, if there is one.
+
+        To be repeated at a start, before anything is removed: a crash may have come between.
+        """
+        snapshot = handle.progress.snapshot
+        if handle.progress.phase is State.TRANSFERRING and snapshot is not None:
+            inherit(self._target, handle.intent_id, snapshot, self._files)
 
     @contextmanager
     def _candidate(self, snapshot: Snapshot, handle: BootstrapHandle) -> Iterator[Candidate]:
@@ -161,48 +174,31 @@ class Steps:
             yield candidate
 
     def _fetch(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
-        """Stage every missing chunk; what the last owner wrote but did not claim is not fetched."""
-        with self._candidate(snapshot, handle) as candidate:
+        """Stage every missing chunk; what is here already is not fetched."""
+        with self._candidate(snapshot, handle) as candidate, self._in_service() as in_service:
             if isinstance(self._source, HandsOver) and not candidate.path.exists():
                 self._source.hand_over(snapshot.token, candidate.path)
             candidate.prepare()
-            for chunk in candidate.claimable(snapshot.staged):
-                self._record_chunk(chunk, handle)
-                self.check_stop(handle)
-            for chunk in candidate.missing(_open_snapshot(handle).staged):
-                self.check_stop(handle)
-                data = self._source.read_chunk(
-                    snapshot.token, chunk.offset_bytes, chunk.length_bytes
-                )
-                self._observer.on_fetched(chunk.range)
-                handle.check_owned()
-                try:
-                    candidate.stage(chunk, data)
-                except CorruptChunk as wrong:
-                    raise CorruptChunk(
-                        f"{wrong} (base backup {snapshot.token})",
-                        hint="start again to fetch it again; if it stays like this, delete that "
-                        "base backup at the source: the next start asks for a new one",
-                    ) from wrong
-                self._record_chunk(chunk, handle)
+            Copying(
+                self._source,
+                snapshot,
+                candidate,
+                in_service=in_service,
+                handle=handle,
+                settings=self._settings,
+                observer=self._observer,
+                check_stop=lambda: self.check_stop(handle),
+            ).run()
 
-    def _record_chunk(self, chunk: Chunk, handle: BootstrapHandle) -> None:
-        """Record what no event has claimed yet of a chunk that is durable in the candidate."""
-        snapshot = _open_snapshot(handle)
-        unclaimed: Ranges = (chunk.range,)
-        for staged in snapshot.staged:
-            unclaimed = subtract(unclaimed, staged)
-        for part in unclaimed:
-            handle.record(
-                SnapshotChunk(
-                    recorded_at_ms=self._settings.clock(),
-                    token=snapshot.token,
-                    generation=snapshot.generation,
-                    offset_bytes=part.start_bytes,
-                    length_bytes=part.end_bytes - part.start_bytes,
-                )
-            )
-            self._observer.on_staged(part, handle.progress)
+    @contextmanager
+    def _in_service(self) -> Iterator[OpenFile | None]:
+        """Open the database in service as a file: nobody writes to it while another is copied."""
+        current = self._target.current()
+        if current is None:
+            yield None
+            return
+        with self._files.open_to_read(data_file(self._target.directory(current))) as file:
+            yield file
 
     def _restore(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
         """Check that the whole candidate is the database that was pinned; changes nothing in it.
@@ -213,6 +209,8 @@ class Steps:
         timeline = self._verified_timeline(snapshot, handle)
         if timeline is None:
             return
+        directory = self._target.directory(snapshot.generation)
+        self._settings.check_restored(directory, lambda: self.check_stop(handle))
         with closing(self._applier(snapshot.generation)) as applier:
             applied_lsn = applier.applied_lsn()
         if applied_lsn != snapshot.lsn:
@@ -232,13 +230,13 @@ class Steps:
             raise DivergedHistory("CURRENT is gone: there is no database to catch up")
         if generation == step.candidate_generation:
             self._target.check_candidate(generation, handle.intent_id)
-        with closing(self._applier(generation)) as applier:
-            applied_lsn = self._agreed_lsn(applier, step.applied_lsn, handle)
-            try:
+        try:
+            with closing(self._applier(generation)) as applier:
+                applied_lsn = self._agreed_lsn(applier, step.applied_lsn, handle)
                 self._follow(applier, applied_lsn, handle)
-            except LogWindowLost:
-                return self._pin(handle)
-            applied_lsn, record_count = applier.applied_lsn(), applier.record_count()
+                applied_lsn, record_count = applier.applied_lsn(), applier.record_count()
+        except LogWindowLost:
+            return self._pin(handle)  # the database is closed: its file may go to the next copy
         if step.candidate_generation is None:
             return self._complete(handle, record_count)
         handle.record(
@@ -310,7 +308,3 @@ class Steps:
 
     def _applier(self, generation: int) -> Applier:
         return open_copy(self._open_applier, self._target, generation, self._identity)
-
-
-def _open_snapshot(handle: BootstrapHandle) -> Snapshot:
-    return known(handle.progress.snapshot, "the snapshot that is being copied")

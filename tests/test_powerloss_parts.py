@@ -124,10 +124,8 @@ class Staging:
         with self._candidate(place) as candidate:
             assert candidate.damaged(staged) == ()
             candidate.prepare()
-            for chunk in candidate.claimable(staged):
-                staged = add(staged, chunk.range)
             for chunk in candidate.missing(staged):
-                candidate.stage(chunk, self._data(chunk.ordinal))
+                candidate.stage(chunk, candidate.found(chunk) or self._data(chunk.ordinal))
         assert (place / "gen-0001" / DATA_NAME).read_bytes() == self.CONTENT
 
     def _candidate(self, place: Path) -> Candidate:

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from bootledger.basebackup.manifest import Header, Manifest
+from bootledger.basebackup.manifest import Chunk, Header, Manifest
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
 from bootledger.errors import InvalidValue, LogWindowLost, SnapshotLost, SourceUnavailable
 from bootledger.positions import FIRST_TIMELINE, check_text
-from bootledger.replica.ports import Change, Pause, Pin, SourceIdentity, go_on
+from bootledger.replica.ports import Change, Pause, Pin, Rejected, SourceIdentity, go_on, unnoticed
 from bootledger.replica.readers import check_data_name
 from bootledger.replica.sources.spool import Spool
 
@@ -26,7 +26,7 @@ _MOST_ATTEMPTS = 3
 
 
 class SnapshotSource(ABC):
-    """Keeps the promise of `bootledger.replica.ports.Source`, and `HandsOver`.
+    """Keeps the promises of `bootledger.replica.ports`: `Source`, `ChecksChunks`, `HandsOver`.
 
     `name` is what the copy is called. `read_chunk` may be called from several threads at once.
     """
@@ -126,20 +126,24 @@ class SnapshotSource(ABC):
     def read_chunk(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Return that part of the snapshot.
 
-        Raises `SnapshotLost` if the spool has another one, if what is copied has changed, or if a
-        chunk is not what it was when it was pinned: then it changed without looking different.
+        Raises `SnapshotLost` if the spool has another one, or if what is copied has changed.
         """
-        manifest = self._pinned(token)
-        data = self._read(manifest, offset_bytes, length_bytes)
-        for chunk in manifest.covering(((offset_bytes, offset_bytes + length_bytes),)):
-            whole = (chunk.offset_bytes, chunk.length_bytes) == (offset_bytes, length_bytes)
-            if whole and (reason := chunk.objection(data)) is not None:
-                with self._serving:
-                    self._spool.distrust()
-                    self._spool.unpublish()
-                raise SnapshotLost(f"{self._name} changed at byte {offset_bytes}: {reason}")
-            break
-        return data
+        return self._read(self._pinned(token), offset_bytes, length_bytes)
+
+    def fetch_chunk(self, token: str, chunk: Chunk, rejected: Rejected = unnoticed) -> bytes:
+        """Return a chunk, compared: as `bootledger.replica.ports.ChecksChunks`.
+
+        Raises `SnapshotLost` as `read_chunk`, and if it is not what it was when it was pinned: then
+        what is copied changed without looking different.
+        """
+        data = self.read_chunk(token, chunk.offset_bytes, chunk.length_bytes)
+        if (reason := chunk.objection(data)) is None:
+            return data
+        rejected(self._identity.database_id, chunk, reason)
+        with self._serving:
+            self._spool.distrust()
+            self._spool.unpublish()
+        raise SnapshotLost(f"{self._name} changed at byte {chunk.offset_bytes}: {reason}")
 
     def hand_over(self, token: str, path: Path) -> None:
         """Let the spool's data become the copy: as `bootledger.replica.ports.HandsOver`."""

@@ -2,20 +2,24 @@
 
 LMDB trusts its file: a damaged one can crash the process that opens it. So this comes before
 anything opens it, and reads the file as bytes. The walk through its pages takes seconds for every
-hundred megabytes; so that writers need not wait for it, it walks a copy.
+hundred megabytes; so that writers need not wait for it, it walks a copy. A file that has no writers
+is walked where it lies.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from lmdb.verify import VerifyError, verify
 
-from bootledger.errors import CorruptRecord, OutOfSpace
+from bootledger.errors import CorruptRecord, OutOfSpace, Unavailable
 from bootledger.files import Files, translated, write_all
 from bootledger.shared_environment import DATA_NAME, DEFAULT_WAIT_S, write_lock
 
@@ -23,6 +27,7 @@ SPARE_BYTES = 64 * 2**20
 """What the copy leaves free: room that writers need meanwhile is not for looking at them."""
 
 _PIECE_BYTES = 2**20
+_ASK_EVERY_S = 0.25
 _problems_of: Callable[[str], list[str]] = verify  # which has no types of its own
 
 
@@ -47,12 +52,65 @@ def check_environment(path: Path, files: Files, *, wait_s: float = DEFAULT_WAIT_
                 problems = _problems_of(f"/dev/fd/{copy.fileno()}")
             except VerifyError as error:
                 problems = [str(error)]
+    _refuse(problems, data, hint="do not open it; restore it from a copy")
+
+
+def check_unopened(path: Path, pause: Callable[[], None]) -> None:
+    """Walk every page of the data file in the directory `path`, where it lies.
+
+    For a file that nobody has open, and that nobody writes to meanwhile. The walk is a process of
+    its own, which takes 2 bytes of memory a page; it ends with this call, whatever happens.
+    `pause` is called a few times a second; what it raises ends the walk.
+
+    Raises `CorruptRecord` naming the first thing that is wrong and how many more there are,
+    `Unavailable` if the file cannot be read or the walk was cut short.
+    """
+    data = path / DATA_NAME
+    with subprocess.Popen(  # noqa: S603 - this interpreter, our own words and a path
+        [sys.executable, "-P", "-c", _WALK, os.fspath(data)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as walk:
+        try:
+            printed, errors = _ended(walk, pause)
+        except BaseException:  # also of the simulated dead: nobody waits for the walk any more
+            walk.kill()
+            raise
+    if walk.returncode != 0:
+        last = errors.decode(errors="replace").strip().rpartition("\n")[2]
+        raise Unavailable(f"the check of {data} ended with {walk.returncode}: {last}")
+    _refuse(
+        json.loads(printed),
+        data,
+        hint="it was not opened; it is what the source sent: look at the base backup there",
+    )
+
+
+_WALK = """
+import json, sys
+from lmdb.verify import VerifyError, verify
+try:
+    problems = verify(sys.argv[1])
+except VerifyError as error:
+    problems = [str(error)]
+json.dump(problems, sys.stdout)
+"""
+
+
+def _ended(walk: subprocess.Popen[bytes], pause: Callable[[], None]) -> tuple[bytes, bytes]:
+    while True:
+        try:
+            return walk.communicate(timeout=_ASK_EVERY_S)
+        except subprocess.TimeoutExpired:
+            pause()
+
+
+def _refuse(problems: list[str], data: Path, *, hint: str) -> None:
+    """Raise `CorruptRecord` if there are problems."""
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise CorruptRecord(
-            f"{data} is not a sound LMDB file: {problems[0]}{more}",
-            hint="do not open it; restore it from a copy",
-        )
+        raise CorruptRecord(f"{data} is not a sound LMDB file: {problems[0]}{more}", hint=hint)
 
 
 def _make_equal(copy_fd: int, original_fd: int) -> None:

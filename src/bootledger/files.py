@@ -101,7 +101,7 @@ class Files:
             self.point(f"{name}.synced")
 
     def rename(self, path: Path, target: Path, *, name: str) -> None:
-        """Give `path` the name `target`, in one step, within its directory.
+        """Give `path` the name `target`, in one step, in its directory or another one.
 
         Durable when this returns; what `path` holds must be so before. Passes `NAME.renaming`,
         `NAME.renamed` and `NAME.synced`.
@@ -111,6 +111,8 @@ class Files:
             path.rename(target)
             self.point(f"{name}.renamed")
             self.sync_directory(target.parent)
+            if path.parent != target.parent:
+                self.sync_directory(path.parent)
             self.point(f"{name}.synced")
 
     def open(self, path: Path, *, size_bytes: int | None = None) -> OpenFile:
@@ -137,6 +139,11 @@ class Files:
                     path.unlink(missing_ok=True)
                 raise
             return OpenFile(path, fd)
+
+    def open_to_read(self, path: Path) -> OpenFile:
+        """Open `path` for reading only."""
+        with translated(path):
+            return OpenFile(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
     def remove(self, path: Path) -> None:
         """Remove a file or a whole directory if it is there. Durable when this returns."""

@@ -1,0 +1,57 @@
+"""What a copy that was given up leaves to the next one of the same intent: its file."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from bootledger.errors import CorruptManifest, CorruptRecord
+from bootledger.files import Files
+from bootledger.replica.readers import READERS_LOCK_NAME, data_file, has_database
+from bootledger.replica.target import Target
+from bootledger.statemachine.progress import Snapshot
+
+
+def inherit(target: Target, intent_id: UUID, snapshot: Snapshot, files: Files) -> None:
+    """Make the data file of the generation that `intent_id` gave up that of `snapshot`.
+
+    The pin of `snapshot` is recorded: nothing claims a byte of the old file any more. What of it is
+    in the new base backup, at the same place, need not be fetched, and there is never room taken
+    for both. The file is cut to the size of the snapshot before it moves; what it holds means
+    nothing until it was compared.
+
+    Harmless when repeated, and where there is nothing to inherit: no candidate of this very intent,
+    or the new one has a file. What is in service, was promoted once or belongs to another intent is
+    not touched. Durable when this returns. Passes `candidate.renaming`, `candidate.renamed` and
+    `candidate.synced`. Raises as `Target.create_generation`.
+    """
+    left = _left_by(intent_id, target, before=snapshot.generation)
+    if left is None or snapshot.size_bytes is None:
+        return
+    data = data_file(target.directory(left))
+    heir = target.directory(snapshot.generation) / data.name
+    if heir.exists():
+        return
+    target.create_generation(snapshot.generation, intent_id)
+    with files.open(data) as file:
+        too_long = file.size_bytes() > snapshot.size_bytes
+    if too_long:
+        files.open(data, size_bytes=snapshot.size_bytes).close()
+    files.rename(data, heir, name="candidate")
+
+
+def _left_by(intent_id: UUID, target: Target, *, before: int) -> int | None:
+    """Return the newest generation that the intent gave up and that has a file."""
+    current = target.current()
+    for generation in reversed(target.generations()):
+        directory = target.directory(generation)
+        if generation >= before or generation == current:
+            continue
+        if (directory / READERS_LOCK_NAME).exists():
+            continue
+        try:
+            mine = target.made_for(generation) == intent_id
+            if mine and has_database(directory) and not data_file(directory).is_symlink():
+                return generation
+        except (CorruptManifest, CorruptRecord):
+            continue  # it does not say whose it is, or what
+    return None
