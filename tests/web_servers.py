@@ -113,14 +113,8 @@ def answer(request: BaseHTTPRequestHandler, what: Lying) -> None:
     if lies and what.status is not None:
         return send(request, what.status, what.headers, b"")
     match = re.fullmatch(r"bytes=(\d+)-(\d+)", asked)
-    headers = {}
-    for name, value in (
-        ("ETag", what.etag),
-        ("Last-Modified", what.last_modified),
-        ("Date", what.date),
-    ):
-        if value is not None:
-            headers[name] = value
+    told = {"ETag": what.etag, "Last-Modified": what.last_modified, "Date": what.date}
+    headers = {name: value for name, value in told.items() if value is not None}
     condition = request.headers.get("If-Range")
     fresh = condition in (None, what.etag, what.last_modified) or what.ignores_if_range
     if not match or not fresh or (lies and what.ignores_range):

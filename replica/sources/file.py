@@ -12,7 +12,7 @@ from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
 from bootledger.errors import SnapshotLost, SourceUnavailable
 from bootledger.files import Files
 from bootledger.replica.ports import Pause
-from bootledger.replica.sources.looks import SETTLE_S, look, looks_of, stat_file
+from bootledger.replica.sources.looks import SETTLE_S, look, looks_of, stat_file, stat_filled
 from bootledger.replica.sources.snapshots import SnapshotSource
 from bootledger.replica.sources.spool import Spool
 
@@ -53,12 +53,15 @@ class FileSource(SnapshotSource):
             chunk_bytes=chunk_bytes,
         )
 
+    def _check_there(self) -> None:
+        stat_filled(self._path)
+
     def _look(self) -> int:
         looks, settled = look(self._path, settle_s=self._settle_s)
         return self._spool.observe(looks, settled=settled)
 
     def _make(self, lsn: int, pause: Pause) -> None:
-        header = self._header(lsn, stat_file(self._path).st_size)
+        header = self._header(lsn, stat_filled(self._path).st_size)
         self._spool.unpublish()
         with self._spool.sums(header) as sums, _Opened(self._path) as file:
             for ordinal in sums.missing():

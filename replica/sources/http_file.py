@@ -73,6 +73,9 @@ class HttpFileSource(SnapshotSource):
             chunk_bytes=chunk_bytes,
         )
 
+    def _check_there(self) -> None:
+        self._reader.look()
+
     def _look(self) -> int:
         self._remote = self._reader.look()
         return self._spool.observe(self._remote.fingerprint)

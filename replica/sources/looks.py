@@ -37,6 +37,14 @@ def stat_file(path: Path) -> os.stat_result:
     return found
 
 
+def stat_filled(path: Path) -> os.stat_result:
+    """As `stat_file`; raises `SourceUnavailable` if the file is empty, too: it may be filled."""
+    found = stat_file(path)
+    if not found.st_size:
+        raise SourceUnavailable(f"{path} is empty: there is nothing to copy")
+    return found
+
+
 def look(
     path: Path, beside: Sequence[Path] = (), *, settle_s: float = SETTLE_S
 ) -> tuple[str, bool]:
@@ -54,7 +62,7 @@ def look(
 
 
 def _look(path: Path, beside: Sequence[Path]) -> tuple[str, int]:
-    found = stat_file(path)
+    found = stat_filled(path)
     looks, newest_ns = [looks_of(found)], max(found.st_mtime_ns, found.st_ctime_ns)
     for each in beside:
         with contextlib.suppress(FileNotFoundError):

@@ -16,7 +16,7 @@ from typing import Self
 
 from bootledger.basebackup.manifest import Chunk, Header, Manifest
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
-from bootledger.errors import InvalidValue, LogWindowLost, SnapshotLost, SourceUnavailable
+from bootledger.errors import LogWindowLost, SnapshotLost, SourceUnavailable
 from bootledger.positions import FIRST_TIMELINE, check_text
 from bootledger.replica.ports import Change, Pause, Pin, Rejected, SourceIdentity, go_on, unnoticed
 from bootledger.replica.readers import check_data_name
@@ -45,11 +45,16 @@ class SnapshotSource(ABC):
         self._spool = spool
         self._name = check_data_name(name)
         self._chunk_bytes = chunk_bytes
+        self._there = False
         self._seen_lsn: int | None = None
         self._served: Manifest | None = None
         self._serving = threading.Lock()
 
     # --- what a kind of source adds -----------------------------------------------------------
+
+    @abstractmethod
+    def _check_there(self) -> None:
+        """Raise if there is nothing that could be copied. Leaves no trace."""
 
     @abstractmethod
     def _look(self) -> int:
@@ -73,7 +78,13 @@ class SnapshotSource(ABC):
     # --- the port -----------------------------------------------------------------------------
 
     def identity(self) -> SourceIdentity:
-        """Return which source this is: where it lies, or what the caller called it."""
+        """Return which source this is: where it lies, or what the caller called it.
+
+        The first call looks whether there is something to copy, and raises if there is not.
+        """
+        if not self._there:
+            self._check_there()
+            self._there = True
         return self._identity
 
     def last_lsn(self) -> int:
@@ -176,8 +187,6 @@ class SnapshotSource(ABC):
 
     def _header(self, lsn: int, size_bytes: int) -> Header:
         """Return what the snapshot of a version is, apart from its bytes."""
-        if not size_bytes:
-            raise InvalidValue(f"{self._name} is empty: there is nothing to copy")
         return Header(
             source_identity=self._identity.database_id,
             timeline=self._identity.timeline,

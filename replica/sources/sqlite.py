@@ -28,7 +28,7 @@ from bootledger.errors import (
 )
 from bootledger.files import Files, temporary_path, translated
 from bootledger.replica.ports import Pause
-from bootledger.replica.sources.looks import SETTLE_S, look, stat_file
+from bootledger.replica.sources.looks import SETTLE_S, look, stat_file, stat_filled
 from bootledger.replica.sources.snapshots import SnapshotSource
 from bootledger.replica.sources.spool import Spool
 
@@ -72,6 +72,9 @@ class SqliteSource(SnapshotSource):
             name or self._path.name,
             chunk_bytes=chunk_bytes,
         )
+
+    def _check_there(self) -> None:
+        stat_filled(self._path)
 
     def _look(self) -> int:
         # What is committed after this look and before the snapshot is in it, and looks new later:
