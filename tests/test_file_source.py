@@ -314,6 +314,7 @@ def build(world: World) -> tuple[Source, OpenApplier]:
     return source, open_file_copy
 
 
+@pytest.mark.crash
 def test_every_single_crash_leads_to_the_files_bytes() -> None:
     """Wherever it dies once, the next start ends with a copy that is equal."""
     report = explore(build, check, prepare=prepare, crashes=1)

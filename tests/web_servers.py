@@ -83,6 +83,7 @@ def serving(what: Lying) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             answer(self, what)
@@ -111,7 +112,7 @@ def answer(request: BaseHTTPRequestHandler, what: Lying) -> None:
         what.failures -= 1
         return send(request, 503, {}, b"")
     if lies and what.status is not None:
-        return send(request, what.status, what.headers, b"")
+        return send(request, what.status, dict(what.headers), b"")
     match = re.fullmatch(r"bytes=(\d+)-(\d+)", asked)
     told = {"ETag": what.etag, "Last-Modified": what.last_modified, "Date": what.date}
     headers = {name: value for name, value in told.items() if value is not None}

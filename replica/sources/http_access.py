@@ -58,7 +58,6 @@ class HttpAccess:
         """Return the connections; certificates are always checked."""
         return urllib3.PoolManager(
             maxsize=connections,
-            block=True,
             retries=False,
             timeout=urllib3.Timeout(connect=timeout_s, read=timeout_s),
             cert_reqs="CERT_REQUIRED",

@@ -74,7 +74,7 @@ class RangeReader:
         self._retrying = Retrying(
             retry=retry_if_exception_type(Transient),
             stop=stop_after_attempt(attempts),
-            wait=wait_exponential_jitter(initial=first_pause_s, max=5.0, jitter=first_pause_s),
+            wait=wait_exponential_jitter(multiplier=first_pause_s, max=5.0, jitter=first_pause_s),
             reraise=True,
         )
 
@@ -128,7 +128,8 @@ class RangeReader:
             except BaseException:
                 answer.close()  # what else comes on this connection is not for us
                 raise
-            answer.release_conn()
+            finally:
+                answer.release_conn()
         except (HTTPError, OSError) as error:
             # The words of the library may hold the address with its query: only the kind is told.
             raise Transient(f"{self.shown}: {type(error).__name__}") from None
@@ -224,7 +225,7 @@ class RangeReader:
             case 412 | 416 if pinned is not None:
                 raise SnapshotLost(f"{what}: changed, pinned was {pinned.fingerprint}")
             case 416:
-                raise InvalidValue(f"{what}: empty, there is nothing to copy")
+                raise SourceUnavailable(f"{what}: empty, there is nothing to copy")
             case 401 | 403:
                 raise NotAllowed(what, hint="the token or the signature is wrong, or too old")
             case 408 | 425 | 429 | 500 | 502 | 503 | 504:

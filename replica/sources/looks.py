@@ -68,8 +68,9 @@ def _look(path: Path, beside: Sequence[Path]) -> tuple[str, int]:
         with contextlib.suppress(FileNotFoundError):
             # SQLite changes owner and mode of a WAL when it opens it: ctime says nothing here.
             other = each.stat()
-            looks.append(f"{other.st_ino}-{other.st_size}-{other.st_mtime_ns}")
-            newest_ns = max(newest_ns, other.st_mtime_ns)
+            if other.st_size:
+                looks.append(f"{other.st_ino}-{other.st_size}-{other.st_mtime_ns}")
+                newest_ns = max(newest_ns, other.st_mtime_ns)
     return " ".join(looks), newest_ns
 
 
