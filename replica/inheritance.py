@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from bootledger.basebackup.manifest import DATA_NAME
-from bootledger.errors import CorruptRecord
+from bootledger.errors import CorruptManifest, CorruptRecord
 from bootledger.files import Files, OpenFile
-from bootledger.replica.readers import READERS_LOCK_NAME, has_database
+from bootledger.replica.readers import READERS_LOCK_NAME, data_file, has_database
 from bootledger.replica.target import Target
 from bootledger.statemachine.progress import Snapshot
 
@@ -27,12 +26,14 @@ def inherit(target: Target, intent_id: UUID, snapshot: Snapshot, files: Files) -
     not touched. Durable when this returns. Passes `candidate.renaming`, `candidate.renamed` and
     `candidate.synced`. Raises as `Target.create_generation`.
     """
-    heir = target.directory(snapshot.generation) / DATA_NAME
     left = _left_by(intent_id, target, before=snapshot.generation)
-    if left is None or snapshot.size_bytes is None or heir.exists():
+    if left is None or snapshot.size_bytes is None:
+        return
+    data = data_file(target.directory(left))
+    heir = target.directory(snapshot.generation) / data.name
+    if heir.exists():
         return
     target.create_generation(snapshot.generation, intent_id)
-    data = target.directory(left) / DATA_NAME
     with files.open(data) as file:
         too_long = file.size_bytes() > snapshot.size_bytes
     if too_long:
@@ -50,7 +51,7 @@ def database_in_service(target: Target, files: Files) -> Iterator[OpenFile | Non
     if current is None:
         yield None
         return
-    with files.open_to_read(target.directory(current) / DATA_NAME) as file:
+    with files.open_to_read(data_file(target.directory(current))) as file:
         yield file
 
 
@@ -61,12 +62,12 @@ def _left_by(intent_id: UUID, target: Target, *, before: int) -> int | None:
         directory = target.directory(generation)
         if generation >= before or generation == current:
             continue
-        if (directory / READERS_LOCK_NAME).exists() or (directory / DATA_NAME).is_symlink():
+        if (directory / READERS_LOCK_NAME).exists():
             continue
         try:
             mine = target.made_for(generation) == intent_id
-        except CorruptRecord:
-            continue  # it does not say that it is this intent's
-        if mine and has_database(directory):
-            return generation
+            if mine and has_database(directory) and not data_file(directory).is_symlink():
+                return generation
+        except (CorruptManifest, CorruptRecord):
+            continue  # it does not say whose it is, or what
     return None

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME, Manifest
+from bootledger.basebackup.manifest import MANIFEST_NAME, Manifest
 from bootledger.basebackup.publishing import open_manifest, write_manifest
 from bootledger.basebackup.staging import Candidate
-from bootledger.errors import CorruptManifest
+from bootledger.errors import CorruptManifest, InvalidValue
 from bootledger.files import Files
 from bootledger.replica.ports import Source
+from bootledger.replica.readers import check_data_name
 from bootledger.statemachine.progress import Snapshot
 
 _PIECE_BYTES = 2**20
@@ -44,16 +45,16 @@ def open_candidate(
 ) -> Iterator[Candidate]:
     """Open the candidate of `snapshot` in `directory`, with its manifest, for the block.
 
-    Raises as `fetch_manifest`, and `CorruptManifest` if the base backup is not a database.
+    Raises as `fetch_manifest`, and `CorruptManifest` if its file cannot have that name here.
     """
     with (
         fetch_manifest(source, snapshot, directory, files) as manifest,
         Candidate(directory, manifest, files) as candidate,
     ):
-        if manifest.path != DATA_NAME:
-            raise CorruptManifest(
-                f"the base backup consists of {manifest.path!r}, a database is {DATA_NAME!r}"
-            )
+        try:
+            check_data_name(manifest.path)
+        except InvalidValue as wrong:
+            raise CorruptManifest(f"the base backup: {wrong}") from wrong
         yield candidate
 
 

@@ -109,6 +109,19 @@ class LongPolling(Protocol):
 
 
 @runtime_checkable
+class HandsOver(Protocol):
+    """A source that may keep a base backup in a file on the replica's side already."""
+
+    def hand_over(self, token: str, path: Path) -> None:
+        """Give that file the name `path`, where nothing is, so that its bytes need no copying.
+
+        Durable when this returns. Nothing happens if there is no such file, or it lies on another
+        file system: the bytes come by `Source.read_chunk` then. What was handed over is checked
+        like anything that lies there.
+        """
+
+
+@runtime_checkable
 class ChecksChunks(Protocol):
     """A source that compares what it fetches with the manifest, and can fetch it again by itself.
 

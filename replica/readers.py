@@ -11,16 +11,20 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from bootledger.basebackup.manifest import DATA_NAME
+from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME
+from bootledger.basebackup.publishing import open_manifest
 from bootledger.errors import CorruptRecord, InvalidValue, Unavailable
 from bootledger.files import translated
 from bootledger.locks import shared_hold
-from bootledger.positions import U64_MAX, check_u64
+from bootledger.positions import U64_MAX, check_text, check_u64
 
 IDENTITY_NAME = "identity"
 CURRENT_NAME = "CURRENT"
 READERS_LOCK_NAME = "readers.lock"
+INTENT_NAME = "intent"
 NO_GENERATION = "none"
+_NOT_DATA = {MANIFEST_NAME, INTENT_NAME, READERS_LOCK_NAME, "lock.mdb"}
+"""What else lies in a generation's directory."""
 _PREFIX = "gen-"
 _REPAIR = (
     "put the name of the directory that was in service there, or `none` if there was none (a "
@@ -124,7 +128,38 @@ def open_current(path: Path) -> Iterator[Path]:
 
 
 def has_database(directory: Path) -> bool:
-    """Return whether `directory` holds a database file that is not empty."""
+    """Return whether `directory` holds a database file that is not empty.
+
+    Raises `CorruptManifest` as `data_file`.
+    """
     with translated(directory), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return (directory / DATA_NAME).stat().st_size > 0
+        return data_file(directory).stat().st_size > 0
     return False
+
+
+def data_file(directory: Path) -> Path:
+    """Return the one file that the generation in `directory` consists of.
+
+    That is `data.mdb` if it is there, else what its manifest names. Raises `CorruptManifest` if
+    that cannot be believed.
+    """
+    database = directory / DATA_NAME
+    if database.exists() or not (directory / MANIFEST_NAME).exists():
+        return database
+    with open_manifest(directory / MANIFEST_NAME) as manifest:
+        return directory / manifest.path
+
+
+def check_data_name(name: str) -> str:
+    """Return `name` if a generation may consist of a file of that name.
+
+    Raises `InvalidValue` if it is more than one name, hidden, or that of something else there.
+    """
+    check_text(name, "name", max_bytes=200)
+    if "/" in name or "\\" in name or name.startswith(".") or name in _NOT_DATA:
+        raise InvalidValue(
+            f"a copy cannot have the name {name!r}",
+            hint=f"give it one without slashes and a dot before it, and none of "
+            f"{', '.join(sorted(_NOT_DATA))}",
+        )
+    return name

@@ -32,7 +32,7 @@ from bootledger.replica.handle import BootstrapHandle
 from bootledger.replica.inheritance import database_in_service, inherit
 from bootledger.replica.manifests import open_candidate
 from bootledger.replica.observer import Observer
-from bootledger.replica.ports import Applier, OpenApplier, Source, SourceIdentity
+from bootledger.replica.ports import Applier, HandsOver, OpenApplier, Source, SourceIdentity
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import Target
 from bootledger.statemachine import plan
@@ -182,6 +182,8 @@ class Steps:
             self._candidate(snapshot, handle) as candidate,
             database_in_service(self._target, self._files) as in_service,
         ):
+            if isinstance(self._source, HandsOver) and not candidate.path.exists():
+                self._source.hand_over(snapshot.token, candidate.path)
             candidate.prepare()
             Copying(
                 self._source,

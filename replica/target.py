@@ -35,6 +35,7 @@ from bootledger.replica.identity import LEDGER_NAME, OWNER_LOCK_NAME, Identity, 
 from bootledger.replica.readers import (
     CURRENT_NAME,
     IDENTITY_NAME,
+    INTENT_NAME,
     NO_GENERATION,
     READERS_LOCK_NAME,
     checked_current,
@@ -44,8 +45,6 @@ from bootledger.replica.readers import (
     open_current,
     parse_generation,
 )
-
-INTENT_NAME = "intent"
 
 __all__ = ["LEDGER_NAME", "Identity", "Target", "current_directory", "open_current"]
 

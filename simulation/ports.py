@@ -13,6 +13,7 @@ from typing import TypeVar
 from bootledger.replica.ports import (
     Applier,
     Change,
+    HandsOver,
     OpenApplier,
     Pause,
     Pin,
@@ -116,6 +117,13 @@ class WatchedSource:
         self._world.say(Fetched(token, offset_bytes, offset_bytes + length_bytes))
         self._world.point("source.fetched")
         return data
+
+    def hand_over(self, token: str, path: Path) -> None:
+        """Ask a source that can. Passes `source.handing_over` and `source.handed_over` then."""
+        if isinstance(self._source, HandsOver):
+            self._world.point("source.handing_over")
+            self._source.hand_over(token, path)
+            self._world.point("source.handed_over")
 
     def changes(self, after_lsn: int, limit: int) -> Sequence[Change]:
         """Ask the source; see the port."""
