@@ -354,6 +354,30 @@ def test_fifty_pins_at_once_publish_once(place: Place) -> None:
     assert {slot.acknowledged_lsn for slot in primary.slots()} == {lsn}
 
 
+def test_a_publication_that_moves_on_is_waited_for(place: Place) -> None:
+    """However long it takes: nobody is sent away while it does, and all are told how far it is."""
+    primary = Primary.open(place.path, place.files, wait_s=0.3)
+    told: list[tuple[int, int]] = []
+
+    def other() -> Pinned:
+        return primary.pin(request("b"), progress=lambda *numbers: told.append(numbers))
+
+    def slowly() -> None:
+        waited.wait(0.02)
+
+    waited = threading.Event()
+    fill(place.database, 16)
+    with ThreadPoolExecutor(1) as pool, primary:
+        futures = []
+        place.files.do = lambda: futures.append(pool.submit(other))
+        place.files.at = "basebackup.copying"
+        first = primary.pin(request("a"), slowly)
+        second = futures[0].result()
+        assert place.file(first).st_ino == place.file(second).st_ino
+    assert told == sorted(told)
+    assert told
+
+
 def test_two_processes_share_one_base_backup(place: Place) -> None:
     """What one published, the other one finds."""
     pinned = place.open().pin(request("a"))
