@@ -355,7 +355,7 @@ def test_fifty_pins_at_once_publish_once(place: Place) -> None:
 
 
 def test_a_publication_that_moves_on_is_waited_for(place: Place) -> None:
-    """However long it takes: nobody is sent away while it does, and all are told how far it is."""
+    """However long it takes: who waits is not sent away, is told how far it is, and is held."""
     primary = Primary.open(place.path, place.files, wait_s=0.3)
     told: list[tuple[int, int]] = []
 
@@ -364,7 +364,9 @@ def test_a_publication_that_moves_on_is_waited_for(place: Place) -> None:
 
     def slowly() -> None:
         waited.wait(0.02)
+        held.update(slot.name for slot in primary.slots())
 
+    held: set[str] = set()
     waited = threading.Event()
     fill(place.database, 16)
     with ThreadPoolExecutor(1) as pool, primary:
@@ -376,6 +378,7 @@ def test_a_publication_that_moves_on_is_waited_for(place: Place) -> None:
         assert place.file(first).st_ino == place.file(second).st_ino
     assert told == sorted(told)
     assert told
+    assert held == {"a", "b"}
 
 
 def test_two_processes_share_one_base_backup(place: Place) -> None:
