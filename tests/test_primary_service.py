@@ -25,6 +25,7 @@ from bootledger.errors import (
     Stopped,
 )
 from bootledger.files import Files
+from bootledger.primary.backups import BaseBackups
 from bootledger.primary.service import Primary, Retention
 from bootledger.primary.slots import Slots
 from bootledger.primary.source import LocalSource
@@ -307,6 +308,17 @@ def test_what_a_replica_could_not_use_is_not_shared(
     pinned = primary.pin(request("c"))
     assert place.files.publications == 2
     assert pinned.lsn == place.database.last_lsn()
+
+
+def test_what_is_shared_counts_once_among_what_takes_up_room(place: Place) -> None:
+    """All tokens together take up what one of them would."""
+    primary = place.open()
+    pinned, _ = (primary.pin(request(name)) for name in "ab")
+    backups = BaseBackups(place.database, Files())
+    sizes = [found.artefact.size_bytes for found in backups.artefacts(lambda _: "needed")]
+    whole = place.file(pinned).st_blocks * 512
+    assert len(sizes) == 2
+    assert whole <= sum(sizes) < 1.5 * whole
 
 
 def test_a_library_shares_nothing_unless_told(place: Place) -> None:
