@@ -63,7 +63,9 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
         if isinstance(transport, asyncio.WriteTransport):
-            transport.set_write_buffer_limits(high=0)  # to drain is to have everything sent
+            # To drain is to have everything sent. (With TLS, 0 would count as full when empty.)
+            high = 0 if transport.get_extra_info("sslcontext") is None else 1
+            transport.set_write_buffer_limits(high=high, low=0)
         _read_little(transport)
         super().connection_made(transport)
         self._silence = self._loop.call_later(self._limits.head_s, self._drop_silent)
@@ -184,7 +186,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens; port 0 takes any that is free. Raises `OSError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    listener.setblocking(False)  # noqa: FBT003 - the name of the method says it
+    listener.setblocking(False)
     return listener
 
 

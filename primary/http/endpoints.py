@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -25,7 +25,6 @@ from bootledger.primary.http.metrics import Metrics
 from bootledger.primary.http.news import News
 from bootledger.primary.http.problems import NotFound, TooLong, TooMany, WrongMethod
 from bootledger.primary.http.publications import Publications
-from bootledger.primary.http.ranges import Selected
 from bootledger.primary.http.sending import Answer, FilePart
 from bootledger.primary.http.threads import Threads
 from bootledger.primary.service import Primary
@@ -130,9 +129,9 @@ class Endpoints:
         """Send changes after an LSN; if there are none, wait for some."""
         wanted = arguments.wanted(call.request.rel_url.raw_query_string)
         answer, count = await self._read(call, wanted)
-        if not count and wanted.wait_ms:
-            if await self._news.wait_beyond(wanted.after_lsn, wanted.wait_ms / 1000):
-                answer, _ = await self._read(call, wanted)
+        wait_s = wanted.wait_ms / 1000
+        if not count and wait_s and await self._news.wait_beyond(wanted.after_lsn, wait_s):
+            answer, _ = await self._read(call, wanted)
         return answer
 
     async def slots(self, _call: Call) -> Answer:
@@ -190,17 +189,16 @@ class Endpoints:
         return bytes(body)
 
     async def _find(
-        self, call: Call, token: str, name: str, headers: dict[str, str]
+        self, call: Call, token: str, name: str, headers: Mapping[str, str]
     ) -> files.Found:
         found = await self._threads.run(partial(files.find, self._primary, token, name, headers))
         call.until_sent.callback(found.file.close)
         return found
 
     async def _file(self, call: Call, name: str) -> Answer:
-        headers = {key.title(): value for key, value in reversed(call.request.headers.items())}
-        found = await self._find(call, arguments.token(call.parts[0]), name, headers)
-        body = found.part if found.selected.length_bytes else b""
-        return Answer(found.selected.status, body, _file_headers(found))
+        token = arguments.token(call.parts[0])
+        found = await self._find(call, token, name, call.request.headers)
+        return Answer(found.selected.status, found.body, _file_headers(found))
 
     async def _compressed(self, call: Call, part: FilePart) -> bytes | None:
         try:

@@ -19,7 +19,7 @@ from bootledger.primary.http.threads import Threads
 
 PIECE_MIN_BYTES = 16 * 1024
 PIECE_MAX_BYTES = 1024 * 1024
-THROUGH_MEMORY_MAX_BYTES = 64 * 1024
+THROUGH_MEMORY_MAX_BYTES = 256 * 1024
 """Longest piece that goes through memory: with TLS there is no sendfile."""
 
 T = TypeVar("T")

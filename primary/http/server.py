@@ -102,7 +102,7 @@ class _Server:
         self._options = options
         self._primary = primary
         self._tls = _tls(options)
-        self._tokens = options.tokens and Tokens.read(options.tokens)
+        self._tokens = _tokens(options)
         allow_open_files(options.limits.connections)
 
     async def run(self, listening: Callable[[str], None]) -> None:
@@ -159,13 +159,13 @@ class _Server:
 
     def _read_again(self) -> None:
         try:
-            if self._options.tokens is not None:
-                self._service.tokens = Tokens.read(self._options.tokens)
-            if self._tls is not None:
-                _tls(self._options)  # refused as a whole, or taken as a whole
-                self._tls.load_cert_chain(str(self._options.certificate), self._options.key)
+            tokens = _tokens(self._options)
+            _tls(self._options)  # refused as a whole, or taken as a whole
+            self._service.tokens = tokens
+            if self._tls is not None and self._options.certificate is not None:
+                self._tls.load_cert_chain(self._options.certificate, self._options.key)
         except BootledgerError as wrong:
-            _log.error("tokens and certificates stay as they were: %s", wrong)  # noqa: TRY400
+            _log.error("tokens and certificates stay as they were: %s", wrong)
         else:
             _log.info("tokens and certificates were read again")
 
@@ -181,6 +181,10 @@ async def _enforce(primary: Primary, threads: Threads, metrics: Metrics) -> None
                 metrics.invalidated.inc()
                 _log.warning("slot %r is invalid: %s", slot.name, slot.invalid_because)
         await asyncio.sleep(ENFORCE_EVERY_S)
+
+
+def _tokens(options: Options) -> Tokens | None:
+    return None if options.tokens is None else Tokens.read(options.tokens)
 
 
 def _tls(options: Options) -> ssl.SSLContext | None:

@@ -92,10 +92,7 @@ class Service:
         until_sent: contextlib.AsyncExitStack,
     ) -> Answer:
         try:
-            if connection.crowded:
-                raise SourceUnavailable("too many connections", hint="come again later")
-            if self._in_progress > self._limits.requests:
-                raise TooMany(f"{self._limits.requests} requests are being answered already")
+            self._check_room(connection)
             if request.method not in _WITH_BODY:
                 seals.check_request(request)
             route, parts = route_of(request.method, request.rel_url.raw_path)
@@ -107,9 +104,15 @@ class Service:
             if told(error)[0] >= 500 and not isinstance(error, SourceUnavailable):  # noqa: PLR2004
                 _log.warning("%s: %s: %s", outcome.endpoint, type(error).__name__, error)
             return _problem(error, close=connection.crowded)
-        except Exception:  # whatever else it is, it is ours: the others go on
+        except Exception:  # noqa: BLE001 - whatever else it is, it is ours: the others go on
             _log.exception("%s could not be answered", outcome.endpoint)
             return _problem(SourceUnavailable("an error of the server; its log says more"))
+
+    def _check_room(self, connection: Connection) -> None:
+        if connection.crowded:
+            raise SourceUnavailable("too many connections", hint="come again later")
+        if self._in_progress > self._limits.requests:
+            raise TooMany(f"{self._limits.requests} requests are being answered already")
 
 
 class _Outcome:
@@ -156,6 +159,6 @@ def _problem(error: BootledgerError, *, close: bool = False) -> Answer:
     answer = Answer(status, body, headers)
     if isinstance(error, WrongMethod):
         answer.headers["Allow"] = ", ".join(error.methods)
-    if close or isinstance(error, TooLong):
+    if close or isinstance(error, TooLong):  # the rest of it is not waited for
         answer.force_close()
     return answer
