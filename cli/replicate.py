@@ -110,7 +110,7 @@ def replicate(  # noqa: PLR0913 - options are what a command has
             min=1,
             max=256,
             help="Fetch so many chunks at once at most.",
-            show_default="16 of an address, 1 of a directory",
+            show_default="16 of an address, 4 of a directory",
         ),
     ] = None,
     metrics: Annotated[
@@ -165,7 +165,7 @@ def replicate(  # noqa: PLR0913 - options are what a command has
             lag_changes=lag,
             verify_staged=verify_staged,
             max_bytes_per_s=max_rate,
-            max_in_flight=in_flight or (remote.DEFAULT_IN_FLIGHT if remotely else 1),
+            max_in_flight=in_flight or (remote if remotely else local).DEFAULT_IN_FLIGHT,
             stop=stop,
         )
         if poll_interval is None:
