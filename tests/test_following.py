@@ -105,7 +105,7 @@ def test_a_replica_goes_on_following_after_a_death_at_any_point_of_it() -> None:
         assert len(play(life, [death])) == 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     script=st.lists(
         st.sampled_from([write, write, lose_the_log, cut_the_link, rest]), min_size=1, max_size=8
