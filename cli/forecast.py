@@ -17,11 +17,12 @@ from bootledger.basebackup.manifest import DATA_NAME
 from bootledger.cli.base import LOOKING, Json, app, open_ledger, path_of
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.moments import age_ms
+from bootledger.cli.replicate import access_of, is_address
 from bootledger.cli.serve import size_of
 from bootledger.cli.tables import console
 from bootledger.cli.visible import visible
 from bootledger.cli.watching import FORECAST_STYLES, write_json
-from bootledger.errors import InvalidValue, SourceUnavailable
+from bootledger.errors import SourceUnavailable
 from bootledger.files import Files
 from bootledger.projections.amounts import count, duration, size
 from bootledger.projections.convergence import Convergence, Situation
@@ -82,6 +83,9 @@ def forecast(  # noqa: PLR0913 - options are what a command has
     ca: Annotated[Path | None, typer.Option(help="Believe certificates of this CA.")] = None,
     cert: Annotated[Path | None, typer.Option(help="The client's certificate.")] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Send the token in clear text to another machine.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Say whether a bootstrap of SOURCE converges, when, and what would help. Changes nothing.
@@ -93,7 +97,7 @@ def forecast(  # noqa: PLR0913 - options are what a command has
     with told_to_people():
         known = _known(target, node)
         outage_s = age_ms(outage) / 1000
-        access = Access(token=_token(token_file), ca=ca, certificate=cert, key=key)
+        access = access_of(source, token_file, ca, cert, key, insecure=insecure)
         with _looking(source, access) as look:
             info = look()
             if write_rate is None:
@@ -152,7 +156,7 @@ def _known(target: Path | None, node: str | None) -> _Known:
 @contextmanager
 def _looking(source: str, access: Access) -> Iterator[Callable[[], PrimaryInfo]]:
     """Open the source, and yield what asks it where it stands."""
-    if source.startswith(("http://", "https://")):
+    if is_address(source):
         with closing(HttpSource.open(source, slot=_ANY_SLOT, access=access)) as remote:
             yield remote.info
         return
@@ -189,15 +193,6 @@ def _sampled(
     later = look()
     elapsed_s = time.monotonic() - began_s
     return later, max(0, later.last_lsn - info.last_lsn) / elapsed_s
-
-
-def _token(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"no token can be read from {path}: {error}") from error
 
 
 def table_of(found: Forecast) -> Table:

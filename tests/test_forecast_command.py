@@ -108,10 +108,14 @@ def test_a_target_knows_its_pace_and_how_far_it_is(tmp_path: Path) -> None:
     assert other["backlog_changes"] == 0
 
 
-def test_an_address_tells_its_limits(primary: Path) -> None:
-    """A server's own limits are judged; one that is not there is worth another try."""
+def test_an_address_tells_its_limits(primary: Path, tmp_path: Path) -> None:
+    """They are judged before and while it is replicated; who is not there is asked again later."""
     with serving(primary, "--slot-max-changes", 100, "--slot-idle", 60) as address:
         found = asked(address, *RATES, "--outage", "5min")
+        words = ("replicate", address, tmp_path / "replica", "--node", "n", "--once")
+        told = [line for line in printed(*words) if line["event"] == "forecast"]
+    assert told[0]["forecast"]["verdict"] == "doubtful"
+    assert told[0]["forecast"]["situation"]["slot_max_changes"] == 100
     assert found.exit_code == ExitCode.REFUSED, found.output
     assert "slot_max_changes allows 100" in found.output
     assert "slot_idle_ms allows 1 min" in found.output
