@@ -24,7 +24,7 @@ from worlds import CrashingFiles, Scenario, every_pair, every_single, fresh_plac
 
 from bootledger.basebackup.manifest import Chunk
 from bootledger.basebackup.publishing import open_manifest
-from bootledger.errors import Stopped
+from bootledger.errors import SimulatedCrash, Stopped
 from bootledger.files import Files
 from bootledger.replica.database import Database
 from bootledger.replica.inheritance import inherit
@@ -306,6 +306,22 @@ def ended_well(place: Path) -> None:
 
 
 GIVEN_UP = Scenario(one_life, prepare=given_up, after_crash=one_file, check=ended_well)
+
+
+@pytest.mark.parametrize("point", ["candidate.renaming#1", "candidate.renamed#1"])
+def test_a_start_after_a_crash_between_pin_and_rename_still_inherits(
+    tmp_path: Path, point: str
+) -> None:
+    """The pin is durable, the file was not moved or its move not synced: it is used all the same."""
+    given_up(tmp_path)
+    files = CrashingFiles(point)
+    with pytest.raises(SimulatedCrash):
+        one_life(files, tmp_path)
+    files.bury()
+    observer = Reuses(tmp_path / "replica")
+    replicate(tmp_path / "primary", tmp_path / "replica", observer=observer)
+    assert observer.reused
+    ended_well(tmp_path)
 
 
 def test_a_crash_at_any_point_loses_no_file_of_a_copy_that_was_given_up() -> None:
