@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +35,7 @@ from bootledger.replica.keeping import Keeper
 from bootledger.replica.observer import Observer
 from bootledger.replica.operator import Operator
 from bootledger.replica.target import LEDGER_NAME
+from bootledger.replica.wire import Problem, decode_message, error_of
 from bootledger.statemachine.events import Begin, Event, Resume, Suspend
 
 EVERY_WAY: list[Exception] = [
@@ -286,3 +288,10 @@ def test_a_wait_is_within_its_bounds_and_never_shorter_than_the_source_asked(
         assert (found >= LONGEST_MS) == (
             chance * min(LONGEST_MS, FIRST_MS * 2**failures) >= LONGEST_MS - 0.5
         )
+
+
+def test_when_a_primary_wants_to_be_asked_again_comes_over_the_wire() -> None:
+    """What its problem says is what the wait is made of."""
+    told = Problem(error="SourceUnavailable", detail="busy", retry_after_ms=90_000)
+    error = error_of(decode_message(msgspec.json.encode(told), Problem))
+    assert backoff_ms(error, 0, 0.5) == 90_000

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import pytest
 from keepers import last_lsn
 from replicas import NODE, assert_equal, make_primary, write_more
-from servers import Server, server
+from servers import READ_TOKEN, Server, certificates, server, token_file
 from typer.testing import CliRunner
 
 from bootledger.cli.app import app
@@ -87,10 +87,10 @@ def follow_to_the_end(life: Life, primary: Path) -> None:
 def test_killed_on_both_sides_a_replica_resumes_waits_follows_and_is_equal(tmp_path: Path) -> None:
     """SIGKILL in the copy, a primary that is gone and comes back; then the log, to the end."""
     primary, target = tmp_path / "primary", tmp_path / "replica"
-    make_primary(primary, records=6000, value_bytes=400)
+    make_primary(primary, records=3000, value_bytes=400)
     with server(primary) as served:
         port = free_port(served)
-        with living(served.address, target, "--max-rate", "9M", "--in-flight", "2") as life:
+        with living(served.address, target, "--max-rate", "5M", "--in-flight", "2") as life:
             life.wait_for("staged")
             life.kill()
         served.kill()
@@ -128,6 +128,7 @@ def check_metrics(port: int, lsn: int) -> None:
     assert float(found["bootledger_replica_fetched_bytes_total" + node]) > 0
 
 
+@pytest.mark.crash
 def test_a_stop_is_obeyed_while_nobody_answers(tmp_path: Path) -> None:
     """SIGTERM to a start that has not even found out what it is to copy; nothing was made."""
     with living("http://127.0.0.1:1", tmp_path / "replica") as life:
@@ -155,6 +156,26 @@ def test_killed_again_and_again_on_both_sides_it_ends_equal(tmp_path: Path, seed
         with living(served.address, target) as life:
             follow_to_the_end(life, primary)
             assert life.stop() == 0
+    assert_equal(primary, target)
+
+
+@pytest.mark.crash
+def test_with_tls_and_a_token_once_ends_up_to_date(tmp_path: Path) -> None:
+    """A CA of its own, a client certificate, a token from a file; without the token, refused."""
+    primary, target = tmp_path / "primary", tmp_path / "replica"
+    make_primary(primary, records=50)
+    known = certificates(tmp_path)
+    (tmp_path / "token").write_text(READ_TOKEN + "\n")
+    served = ("--tokens", token_file(tmp_path), "--client-ca", known.ca, *known.options)
+    tls = ("--ca", known.ca, "--cert", known.client_certificate, "--key", known.client_key)
+    with server(primary, *served) as it:
+        assert it.address.startswith("https://")
+        with living(it.address, target, "--once", *tls) as life:
+            assert life.process.wait(timeout=LONG_S) == ExitCode.REFUSED
+        assert not target.exists()
+        with living(it.address, target, "--once", *tls, "--token-file", tmp_path / "token") as life:
+            assert life.process.wait(timeout=LONG_S) == 0
+        assert READ_TOKEN not in it.log.read_text()
     assert_equal(primary, target)
 
 

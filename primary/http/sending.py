@@ -19,7 +19,7 @@ from bootledger.primary.http.threads import Threads
 
 PIECE_MIN_BYTES = 16 * 1024
 PIECE_MAX_BYTES = 1024 * 1024
-THROUGH_MEMORY_MAX_BYTES = 64 * 1024
+THROUGH_MEMORY_MAX_BYTES = 256 * 1024
 """Longest piece that goes through memory: with TLS there is no sendfile."""
 
 T = TypeVar("T")
@@ -112,7 +112,8 @@ class Sender:
     async def _pass_on(self, request: web.BaseRequest, answer: Answer, piece: int) -> int:
         body = answer.body
         if isinstance(body, bytes):
-            return await _write(request, memoryview(body)[answer.sent_bytes :][:piece])
+            part = memoryview(body)[answer.sent_bytes :]
+            return await _write(request, part[: min(piece, THROUGH_MEMORY_MAX_BYTES)])
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")

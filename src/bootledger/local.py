@@ -163,7 +163,7 @@ def keep_replicating(
         node_id,
         state,
         ledger=ledger,
-        settings=settings,
+        settings=settings or Settings(max_in_flight=DEFAULT_IN_FLIGHT),
         observer=observer,
         sink=sink,
         patience=patience,
