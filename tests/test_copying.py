@@ -173,7 +173,10 @@ def test_one_in_flight_needs_no_thread(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("whole_window")
 def test_what_arrives_while_the_ledger_commits_shares_the_next_event(tmp_path: Path) -> None:
-    """The owner is kept busy until all is durable: two events then claim forty chunks."""
+    """The owner is kept busy until all is durable, and claims forty chunks in two rounds.
+
+    With eight in flight a round finds at most nine ranges: eight gaps between them.
+    """
     all_there, guard, synced = Event(), threading.Lock(), 0
 
     class Counting(Files):
@@ -191,7 +194,7 @@ def test_what_arrives_while_the_ledger_commits_shares_the_next_event(tmp_path: P
 
     replicate(tmp_path, Slow(at_once), files=Counting(), observer=Waits())
     events = events_of(tmp_path)
-    assert len(events) <= 10
+    assert len(events) <= 2 * 9
     assert sum(event.length_bytes for event in events) == len(snapshot_of())
 
 
