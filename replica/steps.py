@@ -39,6 +39,9 @@ from bootledger.statemachine import plan
 from bootledger.statemachine.events import Checkpoint, Promote, SnapshotChunk
 from bootledger.statemachine.progress import Snapshot, State, known
 
+_MOST_READERS = 4
+"""How many chunks are read again at once: enough for a disk, and few enough to hold."""
+
 
 class Steps:
     """Does the steps of one run, on behalf of the handle that is passed in."""
@@ -93,7 +96,7 @@ class Steps:
             lost = candidate.damaged(
                 snapshot.staged,
                 lambda: self.check_stop(handle),
-                threads=self._settings.max_in_flight,
+                threads=min(self._settings.max_in_flight, _MOST_READERS),
             )
             timeline = candidate.manifest.timeline
         if not lost:

@@ -159,6 +159,9 @@ class Workers:
             while (chunk := self._take()) is not None:
                 try:
                     self._work(chunk, self)
+                except BaseException:  # it goes on; meanwhile nobody takes another
+                    self._no_more = True
+                    raise
                 finally:
                     with self._change:
                         self._in_flight -= 1
@@ -166,7 +169,6 @@ class Workers:
         except Over:
             self.say(Ended(None))
         except BaseException as error:  # noqa: BLE001 - it goes on in the owner's thread
-            self._no_more = True
             self.say(Ended(error))
         else:
             self.say(Ended(None))

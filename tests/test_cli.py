@@ -85,7 +85,8 @@ def big_primary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copying(big_primary: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Return a replication into `tmp_path/replica` that has just staged its first chunk."""
-    child = start("replicate", big_primary, tmp_path / "replica", "--node", NODE, "--json")
+    slowly = ("--in-flight", "1")
+    child = start("replicate", big_primary, tmp_path / "replica", "--node", NODE, "--json", *slowly)
     wait_for(child, "staged")
     yield child
     child.kill()
