@@ -10,8 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import urllib3
 from replicas import CHUNK_BYTES, make_primary
-from servers import READ_TOKEN, Certificates, Server, certificates, server, token_file
+from servers import (
+    OPERATE_TOKEN,
+    READ_TOKEN,
+    Certificates,
+    Server,
+    certificates,
+    server,
+    token_file,
+)
 from speaking import Speaker
 
 from bootledger.basebackup.manifest import MAX_CHUNK_BYTES, Manifest, decode
@@ -24,11 +33,12 @@ from bootledger.errors import (
     Stopped,
 )
 from bootledger.files import Files
-from bootledger.primary.service import Primary
 from bootledger.primary.source import LocalSource
 from bootledger.replica.http.source import Access, HttpSource
 from bootledger.replica.ports import ChecksChunks, LongPolling, Pin, Source
 from bootledger.replica.seal import SEALED_PART_MAX_BYTES
+
+pytestmark = pytest.mark.xdist_group("http-source")
 
 SLOT = "../replica ä.1"
 TOKEN_ACCESS = Access(token=READ_TOKEN)
@@ -130,8 +140,9 @@ def test_what_is_acknowledged_is_held_for_the_slot(both: Both) -> None:
     """The slot bears the replica's name, whatever is in it, and stands at what it has."""
     for lsn in (1234, 3000):
         both.http.changes(lsn, 1)
-    with Primary.open(both.server.primary, Files()) as primary:
-        assert [each.acknowledged_lsn for each in primary.slots() if each.name == SLOT] == [3000]
+    operator = {"Authorization": f"Bearer {OPERATE_TOKEN}"}
+    told = urllib3.request("GET", f"{both.server.address}/v1/slots", headers=operator).json()
+    assert [slot["acknowledged_lsn"] for slot in told if slot["name"] == SLOT] == [3000]
 
 
 REFUSED: dict[str, tuple[type[Exception], Callable[[Source, str], object]]] = {
