@@ -33,16 +33,16 @@ class PlayedSource:
         self,
         path: Path,
         *,
-        copy_bytes_per_s: float = 20_480,
+        copy_bytes_per_s: float = 10_240,
         write_changes_per_s: float = 100,
         apply_changes_per_s: float = 1000,
         slot_max_changes: int | None = None,
         tells_write_rate: bool = False,
     ) -> None:
         if not path.exists():
-            make_primary(path, records=2000, value_bytes=100)
+            make_primary(path, records=1000, value_bytes=100)
         self.path = path
-        self.now_s = 0.0
+        self.now_s = self._served_s = 0.0
         self.rates = (copy_bytes_per_s, write_changes_per_s, apply_changes_per_s)
         self._writer = Database.open(path, Files(), name="primary")
         self._began_at_lsn = self._writer.last_lsn()
@@ -51,8 +51,11 @@ class PlayedSource:
         self.primary = Primary.open(path, Files(), retention=retention, chunk_bytes=CHUNK_BYTES)
 
     def pass_s(self, seconds: float) -> None:
-        """Let time pass: writes come, and the source enforces its limits."""
+        """Let time pass: each second writes come, and the source enforces its limits."""
         self.now_s += seconds
+        if self.now_s - self._served_s < 1:
+            return
+        self._served_s = self.now_s
         due = self._began_at_lsn + int(self.now_s * self.rates[1]) - self._writer.last_lsn()
         self._writer.write([(b"new-%d" % number, b"x") for number in range(due)])
         self.primary.enforce()
@@ -112,7 +115,7 @@ def replicate_played(
     files = Files()
     assert callable(stop)
     settings = Settings(
-        batch_changes=50, lag_changes=50, stop=stop, clock=lambda: int(source.now_s * 1000)
+        batch_changes=200, lag_changes=200, stop=stop, clock=lambda: int(source.now_s * 1000)
     )
     with (
         Target.open(

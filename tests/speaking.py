@@ -86,7 +86,9 @@ class Honest:
         try:
             status, body, headers = self._answer(asked)
         except BootledgerError as error:
-            status = {SnapshotLost: 404, InvalidValue: 400, LogWindowLost: 410}[type(error)]
+            status = {SnapshotLost: 404, InvalidValue: 400, LogWindowLost: 410}.get(
+                type(error), 409
+            )
             body, headers = msgspec.json.encode(problem_of(error)), {"Content-Type": PROBLEM_TYPE}
         if status != HTTPStatus.PARTIAL_CONTENT or asked.target.endswith("/manifest"):
             headers = {**headers, SEAL_HEADER: seal_answer(seal, status, body)}
@@ -169,9 +171,11 @@ class Speaker:
     It closes the connection after an answer that ends with None. Use it as a context manager.
     """
 
-    def __init__(self, answer: Callable[[Asked], Iterable[bytes | None] | bytes]) -> None:
+    def __init__(
+        self, answer: Callable[[Asked], Iterable[bytes | None] | bytes], *, port: int = 0
+    ) -> None:
         self._answer = answer
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=64)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.connections = 0

@@ -58,7 +58,7 @@ LESS_IS_BETTER = (
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(situations(maybe_rates), st.sampled_from(MORE_IS_BETTER + LESS_IS_BETTER), st.data())
 def test_nothing_that_gets_better_makes_the_verdict_worse(
     now: Situation, field: str, data: st.DataObject
@@ -74,7 +74,7 @@ def test_nothing_that_gets_better_makes_the_verdict_worse(
     assert ORDER.index(then.verdict) <= ORDER.index(forecast(now).verdict)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(situations(maybe_rates), st.data())
 def test_a_verdict_without_a_rate_holds_whatever_that_rate_is(
     now: Situation, data: st.DataObject
@@ -94,7 +94,7 @@ def test_a_verdict_without_a_rate_holds_whatever_that_rate_is(
         assert then.verdict is found.verdict
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(situations(maybe_rates))
 def test_every_remedy_does_away_with_its_reason(now: Situation) -> None:
     """With the number that it names, in the place that it names, there is one reason less."""
@@ -208,7 +208,7 @@ def compare_with_simulations(examples: int) -> None:
 
 def test_a_bootstrap_that_is_played_through_ends_as_it_was_forecast() -> None:
     """If it converges: when, and how much is kept for it at most. If it cannot: it does not."""
-    compare_with_simulations(500)
+    compare_with_simulations(300)
 
 
 @pytest.mark.crash

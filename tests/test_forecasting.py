@@ -72,7 +72,7 @@ def source_in(tmp_path: Path, **how: object) -> closing[PlayedSource]:
 def test_a_bootstrap_that_loses_its_log_is_refused_early_and_goes_on_where_it_was(
     tmp_path: Path, target: Path
 ) -> None:
-    """Copying takes more than a minute, the log is kept for 20 s: refused after 10, not at its end.
+    """Copying takes about a minute, the log is kept for 20 s: refused after 10, not at its end.
 
     Nothing is lost: the slot holds, and with a wider window the same intent copies the rest only.
     With `ignore` it goes on, and what was forecast happens: the log is gone, it begins again.
@@ -81,7 +81,7 @@ def test_a_bootstrap_that_loses_its_log_is_refused_early_and_goes_on_where_it_wa
         hears = Hears(source)
         with pytest.raises(
             CannotConverge,
-            match=r"the copy takes 1 min( \d+ s)?, the log is kept for \d+(\.\d)? s: "
+            match=r"the copy takes [0-9a-z ]+, the log is kept for \d+(\.\d)? s: "
             r"[\d,]+ changes will wait, slot_max_changes allows 2,000",
         ) as refused:
             replicate_played(source, target, watching(source, hears))
@@ -136,13 +136,13 @@ def test_a_bootstrap_that_converges_ends_when_it_was_forecast(tmp_path: Path, ta
             pace = pace_of_node(log.store, NODE)
             assert pace_of_node(log.store, "another") == Pace()
         assert_ends_equal(source, target)
-    assert pace.copy_bytes_per_s == pytest.approx(20_480, rel=0.05)
+    assert pace.copy_bytes_per_s == pytest.approx(10_240, rel=0.05)
     assert pace.apply_changes_per_s == pytest.approx(1000, rel=0.05)
 
 
 def test_before_the_start_what_is_known_rules_it_out(tmp_path: Path, target: Path) -> None:
     """With rates of an earlier bootstrap no base backup is asked for and no byte copied."""
-    past = Pace(copy_bytes_per_s=20_480, apply_changes_per_s=1000)
+    past = Pace(copy_bytes_per_s=10_240, apply_changes_per_s=1000)
     with source_in(tmp_path, slot_max_changes=2000, tells_write_rate=True) as source:
         hears = Hears(source)
         with pytest.raises(CannotConverge, match="slot_max_changes allows 2,000"):

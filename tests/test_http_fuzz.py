@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import random
 import secrets
@@ -27,7 +28,7 @@ from bootledger.replica.http.source import HttpSource
 from bootledger.replica.ports import Pin
 from bootledger.replica.seal import SEAL_HEADER, seal_answer
 
-FEW = 3000
+FEW = 2400
 MOST_GROWTH_BYTES = 100 * 2**20
 HANGS_S = 20
 
@@ -132,6 +133,8 @@ class World:
                 patch.setattr(transport._Connection, "_new_conn", wire.connect)
                 patch.setattr(secrets, "randbits", lambda _: 7)  # so that answers can be kept
                 patch.setattr(time, "sleep", lambda _: None)
+                for name in ("connection", "connectionpool", "response"):
+                    patch.setattr(logging.getLogger(f"urllib3.{name}"), "disabled", True)
                 url = "http://127.0.0.1:1"
                 with HttpSource.open(url, slot="r", compression=compression) as source:  # type: ignore[arg-type]
                     yield cls(source, wire, pin, chunk)
