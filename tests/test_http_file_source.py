@@ -15,6 +15,7 @@ from copies import (
     COPY_IN_A_CHILD,
     copied,
     copy_of,
+    end,
     some_bytes,
     source_of,
 )
@@ -466,19 +467,15 @@ def test_killed_for_real_in_the_download_it_asks_again_for_what_was_in_flight(
     """SIGKILL in the middle, again and again: each costs at most the one chunk in flight."""
     data = some_bytes(50 * CHUNK_BYTES)
     what = Lying(data)
-    children: list[processes.subprocess.Popen[str]] = []
-
     with serving(what) as address:
         tests = Path(__file__).parent
         for number in range(kills):
             before = len(ranges(what))
             child = processes.start(COPY_IN_A_CHILD, tests, "http", address, target, CHUNK_BYTES)
-            children.append(child)
             assert processes.wait_for_line(child) == "up"
             while len(ranges(what)) < before + 1 + number % 3 and child.poll() is None:
                 pass
-            if child.poll() is None:
-                processes.kill(child)
+            end(child)
         copied(source_of("http", address, target), target)
     assert copy_of(target) == data
     assert len(ranges(what)) <= 50 + kills

@@ -12,6 +12,7 @@ from copies import (
     COPY_IN_A_CHILD,
     copied,
     copy_of,
+    end,
     make_database,
     source_of,
     totals,
@@ -262,7 +263,12 @@ def check(world: World) -> None:
 def build(world: World) -> tuple[Source, OpenApplier]:
     """Make the parts of one life."""
     source = SqliteSource(
-        world.path / "app.db", world.path / "spool", world.files, chunk_bytes=2**13, settle_s=0
+        world.path / "app.db",
+        world.path / "spool",
+        world.files,
+        identity="app",  # a world may lie anywhere
+        chunk_bytes=2**13,
+        settle_s=0,
     )
     return source, OpenSqliteCopy()
 
@@ -304,8 +310,7 @@ def test_killed_for_real_under_writes_it_ends_with_one_version(
             child = processes.start(COPY_IN_A_CHILD, tests, "sqlite", database, target, 2**16)
             assert processes.wait_for_line(child) == "up"
             time.sleep(wait_s)
-            if child.poll() is None:
-                processes.kill(child)
+            end(child)
         copied(source_of("sqlite", str(database), target, chunk_bytes=2**16), target)
         added, total, count = copied_totals(target)
         assert added == total
