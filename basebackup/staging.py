@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 from bootledger.basebackup.manifest import Chunk, Manifest
-from bootledger.errors import CorruptChunk, ForeignTarget
+from bootledger.errors import CorruptChunk, ForeignTarget, Unavailable
 from bootledger.files import Files, OpenFile, translated
 from bootledger.statemachine.ranges import MAX_ISLANDS, Ranges, add, gaps, to_drop
 from bootledger.threads import in_order
@@ -36,6 +37,7 @@ class Candidate:
         self._directory = directory
         self._files = files
         self._file: OpenFile | None = None
+        self._syncs: _Syncs
 
     def prepare(self) -> None:
         """Make the directory and the file, with room for every byte. Harmless when repeated.
@@ -52,7 +54,7 @@ class Candidate:
         for parent in reversed(self.path.relative_to(self._directory).parents):
             self._files.make_directory(self._directory / parent)
         self.close()
-        self._file = self._files.open(self.path, size_bytes=self.manifest.size_bytes)
+        self._take_up(self._files.open(self.path, size_bytes=self.manifest.size_bytes))
 
     def missing(self, staged: Ranges) -> Iterator[Chunk]:
         """Yield the chunks of which any byte is not in `staged`, in order, one by one."""
@@ -77,7 +79,7 @@ class Candidate:
         self._files.point("chunk.verified")
         file.write_at(chunk.offset_bytes, data)
         self._files.point("chunk.written")
-        file.sync()
+        self._syncs.sync()
         self._files.point("chunk.synced")
 
     def found(self, chunk: Chunk) -> bytes | None:
@@ -141,8 +143,12 @@ class Candidate:
     def _opened(self) -> OpenFile:
         if self._file is None:
             self._exists()
-            self._file = self._files.open(self.path)
+            return self._take_up(self._files.open(self.path))
         return self._file
+
+    def _take_up(self, file: OpenFile) -> OpenFile:
+        self._file, self._syncs = file, _Syncs(file)
+        return file
 
     def _exists(self) -> bool:
         """Return whether the file is there; refuse whatever we would not have put there."""
@@ -163,6 +169,34 @@ class Candidate:
                     hint="it is not what was staged before: move it away if nobody needs it",
                 )
             return exists
+
+
+class _Syncs:
+    """The syncs of one file for several threads: one at a time, each for all that was written.
+
+    Who comes while one runs waits for it, and then syncs for all who wait. Never two at once, and
+    none after one that failed: the system reports bytes that it could not write to one of those who
+    ask, and forgets about them, so the next sync would be believed for nothing.
+    """
+
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
+        self._lock = Lock()
+        self._begun = 0
+        self._failed = False
+
+    def sync(self) -> None:
+        """Make durable what the caller has written. Raises `Unavailable` if that is not certain."""
+        begun_before = self._begun
+        with self._lock:
+            if self._failed:
+                raise Unavailable(f"an earlier sync of {self._file.path} failed")
+            if self._begun > begun_before:
+                return  # another's sync began after the caller's write, and has ended
+            self._begun += 1
+            self._failed = True
+            self._file.sync()
+            self._failed = False
 
 
 def _paced(chunks: Iterator[Chunk], pause: Callable[[], None]) -> Iterator[Chunk]:

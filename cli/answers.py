@@ -14,6 +14,7 @@ from bootledger.artefacts import Artefact
 from bootledger.positions import U64
 from bootledger.projections.dangling import DanglingIntent
 from bootledger.projections.explain import Explanation
+from bootledger.projections.forecast import Forecast
 from bootledger.projections.resume import ResumePoint
 from bootledger.projections.standing import Standing
 from bootledger.replica.reddb_import import Imported
@@ -95,6 +96,22 @@ class Fetched(_Answer, frozen=True, kw_only=True, tag_field="event", tag="fetche
     end: U64
 
 
+class Reused(_Answer, frozen=True, kw_only=True, tag_field="event", tag="reused"):
+    """Bytes `start` to `end` (that one not included) were here already and were not fetched."""
+
+    start: U64
+    end: U64
+
+
+class Rejected(_Answer, frozen=True, kw_only=True, tag_field="event", tag="rejected"):
+    """What `place` sent for bytes `start` to `end` is not them: it was dropped, for `reason`."""
+
+    place: str
+    start: U64
+    end: U64
+    reason: str
+
+
 class Staged(_Answer, frozen=True, kw_only=True, tag_field="event", tag="staged"):
     """Bytes `start` to `end` (that one not included) are durable, and recorded."""
 
@@ -109,8 +126,34 @@ class Applied(_Answer, frozen=True, kw_only=True, tag_field="event", tag="applie
     target_lsn: U64
 
 
+class Forecasted(_Answer, frozen=True, kw_only=True, tag_field="event", tag="forecast"):
+    """Whether and when the bootstrap will converge, as far as that is known by now, and in words.
+
+    Told when the verdict changes, and every half a minute.
+    """
+
+    says: str
+    forecast: Forecast
+
+
+class Waiting(_Answer, frozen=True, kw_only=True, tag_field="event", tag="waiting"):
+    """Because of an error nothing goes on; the next attempt is made after `retry_in_ms`."""
+
+    error: str
+    cause: str
+    retry_in_ms: U64
+
+
+class Following(_Answer, frozen=True, kw_only=True, tag_field="event", tag="following"):
+    """The source is followed: changes up to `lsn` are durable, it stood at `source_lsn`."""
+
+    lsn: U64
+    source_lsn: U64
+    lag_changes: U64
+
+
 class Ended(_Answer, frozen=True, kw_only=True, tag_field="event", tag="outcome"):
-    """The last line: the replica is up to date.
+    """The last line: the replica is up to date, or was when it was stopped while it followed.
 
     `copied` says whether a base backup was needed, `epochs` how often the intent was started.
     """
@@ -186,8 +229,37 @@ class Merged(_Answer, frozen=True, kw_only=True):
     present: U64
 
 
+class SlotListed(_Answer, frozen=True, kw_only=True):
+    """One slot of a primary: changes after `acknowledged_lsn` are kept for that replica.
+
+    `held_bytes` is an estimate: the share of `held_changes` in the log, times what that takes on
+    disk. `invalid_because` is null as long as they are kept; else both are 0.
+    """
+
+    name: str
+    acknowledged_lsn: U64
+    held_changes: U64
+    held_bytes: U64
+    created_at_ms: U64
+    active_at_ms: U64
+    invalid_because: str | None
+
+
 ANSWERS: dict[str, object] = {
-    "replicate": Step | Pinning | Fetched | Staged | Applied | Ended,
+    "replicate": (
+        Step
+        | Pinning
+        | Fetched
+        | Reused
+        | Rejected
+        | Staged
+        | Applied
+        | Forecasted
+        | Waiting
+        | Following
+        | Ended
+    ),
+    "forecast": Forecast,
     "status": list[Standing],
     "watch": Standing,
     "dangling": list[DanglingIntent],
@@ -196,6 +268,7 @@ ANSWERS: dict[str, object] = {
     "resume-point": Decided,
     "explain": Explanation,
     **dict.fromkeys(("hold", "release", "adopt", "abort", "discard"), Ruling),
+    "slots": list[SlotListed],
     "compact": CompactionDone,
     "gc": Tidied,
     "verify": Verdict,

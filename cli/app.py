@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from bootledger.cli import compact, exchange, history, schema, verbs, verify, watch
-from bootledger.cli.answers import Ended
+from bootledger.cli import compact, exchange, history, schema, slots, verbs, verify, watch
 from bootledger.cli.base import (
     HEADINGS,
     LOOKING,
@@ -20,125 +17,44 @@ from bootledger.cli.base import (
     LedgerPath,
     app,
     open_ledger,
-    path_of,
 )
 from bootledger.cli.demo import run_demo
 from bootledger.cli.diagram import diagram
 from bootledger.cli.errors import ExitCode, told_to_people
+from bootledger.cli.forecast import forecast
 from bootledger.cli.housekeeping import gc
 from bootledger.cli.moments import At, moment
-from bootledger.cli.signals import StopRequest
+from bootledger.cli.replicate import replicate
+from bootledger.cli.serve import serve
 from bootledger.cli.simulate import simulate
 from bootledger.cli.standing_table import status_of
 from bootledger.cli.tables import console, dangling_blocks
 from bootledger.cli.watching import (
-    JsonObserver,
-    PlainObserver,
-    TerminalObserver,
-    telling,
     write_json,
 )
-from bootledger.local import replicate as replicate_locally
 from bootledger.projections.as_of import as_of
 from bootledger.projections.dangling import report
 from bootledger.projections.follow import Follower, standings_as_of
 from bootledger.projections.latest import LatestIntents
 from bootledger.projections.runner import catch_up
-from bootledger.replica.loop import Outcome
-from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
 
 __all__ = [
     "app",
     "compact",
     "diagram",
     "exchange",
+    "forecast",
     "gc",
     "history",
+    "replicate",
     "schema",
+    "serve",
     "simulate",
+    "slots",
     "verbs",
     "verify",
     "watch",
 ]
-
-
-@app.command(rich_help_panel=REPLICATING)
-def replicate(
-    source: Annotated[
-        Path,
-        typer.Argument(parser=path_of, metavar="SOURCE", help="The primary's database directory."),
-    ],
-    target: Annotated[
-        Path,
-        typer.Argument(
-            parser=path_of, metavar="TARGET", help="Where the replica lives; made if missing."
-        ),
-    ],
-    *,
-    node: Annotated[str, typer.Option(help="The replica's node id.")],
-    ledger: Annotated[
-        Path | None,
-        typer.Option(
-            parser=path_of, metavar="LEDGER", help="The ledger.", show_default="TARGET/ledger"
-        ),
-    ] = None,
-    lag: Annotated[
-        int, typer.Option(min=0, help="How many changes behind counts as caught up.")
-    ] = DEFAULT_LAG_CHANGES,
-    verify_staged: Annotated[
-        bool,
-        typer.Option(
-            "--verify-staged", help="Read everything staged before again, and drop what is damaged."
-        ),
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Bring TARGET up to date with SOURCE, whatever state it is in.
-
-    New, interrupted, a little behind or too far behind: the same command. After any death, run it
-    again. Ctrl-C and SIGTERM suspend it; it goes on with the next start.
-    """
-    stop = StopRequest()
-    stop.install()
-    screen = console()
-    observer = _observer(screen, json=json)
-    with told_to_people():
-        try:
-            outcome = replicate_locally(
-                source,
-                target,
-                node,
-                ledger=ledger,
-                settings=Settings(
-                    lag_changes=lag,
-                    verify_staged=verify_staged,
-                    stop=stop,
-                ),
-                observer=observer,
-                sink=telling(node),
-            )
-        finally:
-            if isinstance(observer, TerminalObserver):
-                observer.stop()
-    _show(outcome, screen, json=json)
-
-
-def _observer(screen: Console, *, json: bool) -> JsonObserver | TerminalObserver | PlainObserver:
-    if json:
-        return JsonObserver()
-    return TerminalObserver(screen) if screen.is_terminal else PlainObserver()
-
-
-def _show(outcome: Outcome, screen: Console, *, json: bool) -> None:
-    if json:
-        return write_json(Ended(**asdict(outcome)))
-    how = "copied and caught up" if outcome.copied else "caught up"
-    starts = "" if outcome.epochs == 1 else f" after {outcome.epochs} starts"
-    screen.print(
-        f"[bold green]up to date[/bold green]: {how}{starts}, LSN {outcome.applied_lsn}, "
-        f"generation {outcome.generation}"
-    )
-    return None
 
 
 @app.command(rich_help_panel=LOOKING)

@@ -14,6 +14,7 @@ from bootledger.errors import InvalidValue, SnapshotLost, SourceUnavailable
 from bootledger.files import Files, translated
 from bootledger.positions import check_u64
 from bootledger.primary.backups import BaseBackups
+from bootledger.primary.place import Place
 from bootledger.replica.database import Database
 from bootledger.replica.ports import Change, Pause, Pin, SourceIdentity, go_on
 
@@ -27,8 +28,7 @@ class LocalSource:
     def __init__(self, database: Database, backups: BaseBackups) -> None:
         self._database = database
         self._backups = backups
-        self._data = database.path / DATA_NAME
-        self._place = self._whereabouts()
+        self._place = Place(database.path)
 
     @classmethod
     def open(
@@ -53,17 +53,17 @@ class LocalSource:
 
     def identity(self) -> SourceIdentity:
         """Return which database this is."""
-        self._check_there()
+        self._place.check()
         return self._database.identity()
 
     def last_lsn(self) -> int:
         """Return the LSN of the newest change, 0 before the first."""
-        self._check_there()
+        self._place.check()
         return self._database.last_lsn()
 
     def pin(self, intent_id: str, generation: int, pause: Pause = go_on) -> Pin:
         """Publish a base backup, or return the one that exists: as `BaseBackups.pin`."""
-        self._check_there()
+        self._place.check()
         return self._backups.pin(intent_id, generation, pause)
 
     def read_manifest(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
@@ -79,12 +79,12 @@ class LocalSource:
 
     def changes(self, after_lsn: int, limit: int) -> Sequence[Change]:
         """Return changes after an LSN: as `Database.changes`."""
-        self._check_there()
+        self._place.check()
         return self._database.changes(after_lsn, limit)
 
     def release(self, token: str) -> None:
         """Delete the base backup if it is there."""
-        self._check_there()
+        self._place.check()
         self._backups.release(token)
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class LocalSource:
         check_u64(offset_bytes, "offset_bytes")
         if check_u64(length_bytes, "length_bytes") > MAX_CHUNK_BYTES:
             raise InvalidValue(f"{length_bytes} bytes at once, {MAX_CHUNK_BYTES} are allowed")
-        self._check_there()
+        self._place.check()
         path = self._backups.path(token, name)
         with translated(path):
             try:
@@ -109,20 +109,6 @@ class LocalSource:
                 return os.pread(fd, length_bytes, offset_bytes)
             finally:
                 os.close(fd)
-
-    def _whereabouts(self) -> tuple[int, int]:
-        try:
-            stat = self._data.stat()
-        except OSError as error:
-            raise SourceUnavailable(f"the primary is gone: {error}") from error
-        return stat.st_dev, stat.st_ino
-
-    def _check_there(self) -> None:
-        # LMDB would go on reading a file that was deleted or replaced underneath it.
-        if self._whereabouts() != self._place:
-            raise SourceUnavailable(
-                f"{self._data} was replaced since it was opened", hint="open the source again"
-            )
 
     def __enter__(self) -> Self:
         return self

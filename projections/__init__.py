@@ -12,6 +12,9 @@
 - `timeline`: one intent's events in words
 - `course`: one intent's events, oldest first, in flat memory; `trail` counts where it went, `lanes`
   puts it in order of time, for pictures
+- `rates`: measured rates, of what goes on and of what an intent did
+- `forecast`: whether a bootstrap can converge, and when; `convergence` what it needs, one by one,
+  `amounts` numbers in words
 - `verification`: is the history legal, and does everything kept beside it agree with a replay
 - `dangling`: what an operator should know about every unfinished intent
 """

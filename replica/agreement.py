@@ -2,28 +2,124 @@
 
 from __future__ import annotations
 
-from bootledger.errors import DivergedHistory
-from bootledger.replica.ports import Applier, OpenApplier, SourceIdentity
+from collections.abc import Callable
+from typing import TypeVar
+
+from bootledger.errors import DivergedHistory, LogWindowLost, OlderTimeline, SourceChanged
+from bootledger.replica.ports import Applier, KeepsLog, OpenApplier, Source, SourceIdentity
 from bootledger.replica.target import Target
+
+T = TypeVar("T")
 
 
 def open_copy(
     open_applier: OpenApplier, target: Target, generation: int, identity: SourceIdentity
 ) -> Applier:
-    """Open a generation's database; the caller closes it.
+    """Open a generation's database, on whatever timeline it is; the caller closes it.
 
-    Raises `DivergedHistory` if it is not a copy of the source of that identity.
+    Raises `DivergedHistory` if it is not a copy of the source's database.
     """
     applier = open_applier(target.directory(generation))
-    found = applier.identity()
-    if found != identity:
+    found = applier.identity().database_id
+    if found != identity.database_id:
         applier.close()
         raise DivergedHistory(
-            f"generation {generation} is a copy of {found.database_id} on timeline "
-            f"{found.timeline}, not of {identity.database_id} on timeline {identity.timeline}",
+            f"generation {generation} is a copy of {found}, not of {identity.database_id}",
             hint="replicate into a new target",
         )
     return applier
+
+
+def open_to_follow(
+    open_applier: OpenApplier, target: Target, generation: int, identity: SourceIdentity
+) -> Applier:
+    """Open a generation's database, which the source's log continues; the caller closes it.
+
+    Raises as `open_copy` and `check_timeline`.
+    """
+    applier = open_copy(open_applier, target, generation, identity)
+    try:
+        check_timeline(f"generation {generation}", applier.identity().timeline, identity.timeline)
+    except BaseException:
+        applier.close()
+        raise
+    return applier
+
+
+def check_timeline(what: str, timeline: int, source_timeline: int) -> None:
+    """Check that the log of a source continues `what`, which is on `timeline`.
+
+    An LSN means something on one timeline only. Raises `LogWindowLost` if the source is on a newer
+    one: where the two part nobody knows, so it takes a new base backup. Raises `OlderTimeline` if
+    the source is on an older one.
+    """
+    if timeline < source_timeline:
+        raise LogWindowLost(
+            f"{what} is on timeline {timeline}, the source on {source_timeline}",
+            hint="a new base backup takes it there",
+        )
+    if timeline > source_timeline:
+        raise OlderTimeline(
+            f"{what} is on timeline {timeline}, the source still on {source_timeline}",
+            hint="another primary has taken the place of this one: name that",
+        )
+
+
+def renewed(identity: SourceIdentity, source: Source) -> SourceIdentity:
+    """Return who the source is by now: it may have gone on to a newer timeline.
+
+    Raises `SourceChanged` if it is another database.
+    """
+    now = source.identity()
+    if now.database_id != identity.database_id:
+        raise SourceChanged(
+            f"the source was {identity.database_id}, now it is {now.database_id}",
+            hint="somebody else answers under its address",
+        )
+    return now
+
+
+def check_still(identity: SourceIdentity, source: Source) -> None:
+    """Check that a source is who it was: others may answer under its address by now.
+
+    Raises as `renewed` and `check_timeline`.
+    """
+    check_timeline("what was begun", identity.timeline, renewed(identity, source).timeline)
+
+
+def told_by(identity: SourceIdentity, source: Source, ask: Callable[[], T]) -> T:
+    """Return what `ask` hears from the source, once it is sure who answered.
+
+    Whoever sent it was no newer than who is asked after that. Raises as `check_still`.
+    """
+    try:
+        told = ask()
+    except DivergedHistory:
+        check_still(identity, source)  # on a newer timeline its log may be shorter
+        raise
+    check_still(identity, source)
+    return told
+
+
+def check_same_history(applier: Applier, applied_lsn: int, source: Source) -> None:
+    """Raise `DivergedHistory` if the source has another change than the replica at its last LSN.
+
+    Two databases that parted have equal LSNs and different changes. Nothing is compared if either
+    no longer has that change, or if the applier keeps no log.
+    """
+    if applied_lsn == 0 or not isinstance(applier, KeepsLog):
+        return
+    try:
+        mine, theirs = (log.changes(applied_lsn - 1, 1) for log in (applier, source))
+    except LogWindowLost:
+        return
+    if mine and theirs and mine[0] != theirs[0]:
+        raise DivergedHistory(
+            f"change {applied_lsn} of the replica, of key {mine[0].key[:40]!r}, is not the one "
+            f"that its source has at that LSN",
+            hint="one of both was restored, or written to by somebody else: look at both; to give "
+            "the replica up, remove its target and start again",
+        )
 
 
 def check_not_ahead(applied_lsn: int, source_lsn: int) -> None:

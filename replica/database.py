@@ -219,6 +219,10 @@ class Database:
             )
         )
 
+    def log_bytes(self) -> int:
+        """Return how many bytes of the file the change log takes up. Reads no change."""
+        return self._environment.read(tables.log_bytes)
+
     def prune(self, keep_after_lsn: int) -> None:
         """Forget the changes up to and including an LSN, in bounded transactions.
 

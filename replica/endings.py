@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
 from uuid import UUID
 
 from bootledger.errors import (
@@ -65,6 +67,15 @@ def retry_after_ms(error: BaseException) -> int | None:
     if isinstance(error, Stopped) or not isinstance(error, Unavailable | OSError):
         return None
     return _RETRY_FULL_MS if isinstance(error, OutOfSpace) else _RETRY_MS
+
+
+RetryAfter: TypeAlias = Callable[[BaseException, Progress], int | None]
+"""Says after how many milliseconds the next try is made, None if none is."""
+
+
+def usual_retry(error: BaseException, _: Progress) -> int | None:
+    """Return what `retry_after_ms` does, of a run that does not try again by itself."""
+    return retry_after_ms(error)
 
 
 def ending(progress: Progress) -> str:

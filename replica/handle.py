@@ -11,7 +11,7 @@ from bootledger.clock import Clock
 from bootledger.errors import BootledgerError, SimulatedCrash, Stopped
 from bootledger.positions import check_u64
 from bootledger.replica.cursor import staged_up_to
-from bootledger.replica.endings import cause_class_of, retry_after_ms, shortened
+from bootledger.replica.endings import RetryAfter, cause_class_of, shortened, usual_retry
 from bootledger.replica.owner import IntentOwner
 from bootledger.statemachine.events import (
     Abort,
@@ -33,7 +33,8 @@ class BootstrapHandle(IntentOwner):
 
     Use it as a context manager. Leaving the block by an exception suspends, with the exception as
     the cause; leaving it normally without completing aborts (the seed's drop), or suspends with
-    `on_exit="suspend"`. A handle that is garbage-collected writes nothing and warns.
+    `on_exit="suspend"`. A handle that is garbage-collected writes nothing and warns. An owner that
+    tries again by itself says with `retry_after_ms` when that will be.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class BootstrapHandle(IntentOwner):
     ) -> None:
         super().__init__(store, clock, intent_id, progress, claim)
         self._on_exit = on_exit
+        self.retry_after_ms: RetryAfter = usual_retry
 
     def checkpoint(self, last_applied_lsn: int, batches_applied: int) -> None:
         """Record that everything up to `last_applied_lsn` is durably applied."""
@@ -153,7 +155,7 @@ class BootstrapHandle(IntentOwner):
             if self.closed:
                 return
             if error is not None:
-                self._suspend_because(error)
+                self.suspend_because(error)
             elif self._on_exit == "suspend" or self.progress.state is State.PROMOTING:
                 self.suspend("its owner left it without completing")
             else:
@@ -161,10 +163,11 @@ class BootstrapHandle(IntentOwner):
         finally:
             self.close()
 
-    def _suspend_because(self, error: BaseException) -> None:
+    def suspend_because(self, error: BaseException) -> None:
+        """Suspend with an error as the cause; if that cannot be recorded, note it on the error."""
         try:
             cause = str(error) if isinstance(error, Stopped) else f"{type(error).__name__}: {error}"
-            after_ms = retry_after_ms(error)
+            after_ms = self.retry_after_ms(error, self.progress)
             retry_at_ms = None if after_ms is None else self._clock() + after_ms
             self.suspend(cause, cause_class_of(error), retry_at_ms=retry_at_ms)
         except BootledgerError as second:

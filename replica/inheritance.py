@@ -1,11 +1,13 @@
-"""What a copy that was given up leaves to the next one of the same intent: its file."""
+"""What is here before a copy begins: the file of one that was given up, and what is in service."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from bootledger.errors import CorruptManifest, CorruptRecord
-from bootledger.files import Files
+from bootledger.files import Files, OpenFile
 from bootledger.replica.readers import READERS_LOCK_NAME, data_file, has_database
 from bootledger.replica.target import Target
 from bootledger.statemachine.progress import Snapshot
@@ -37,6 +39,20 @@ def inherit(target: Target, intent_id: UUID, snapshot: Snapshot, files: Files) -
     if too_long:
         files.open(data, size_bytes=snapshot.size_bytes).close()
     files.rename(data, heir, name="candidate")
+
+
+@contextmanager
+def database_in_service(target: Target, files: Files) -> Iterator[OpenFile | None]:
+    """Open the database that CURRENT names as a file of bytes, to be read; None if it names none.
+
+    Only the owner of the target writes to it, and not while it copies another.
+    """
+    current = target.current()
+    if current is None:
+        yield None
+        return
+    with files.open_to_read(data_file(target.directory(current))) as file:
+        yield file
 
 
 def _left_by(intent_id: UUID, target: Target, *, before: int) -> int | None:

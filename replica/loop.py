@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from bootledger.errors import ClosedByOperator, NodeBusy, SourceChanged, Undecided
+from bootledger.errors import ClosedByOperator, ForeignTarget, NodeBusy, SourceChanged, Undecided
 from bootledger.files import Files
 from bootledger.projections.resume import NotResumable, Resumable, Why
 from bootledger.projections.unfinished import UnfinishedIntent
+from bootledger.replica.agreement import check_timeline
 from bootledger.replica.handle import BootstrapHandle
 from bootledger.replica.housekeeping import needed_generations
 from bootledger.replica.intent_log import IntentLog
@@ -66,6 +67,11 @@ class Replication:
         self._settings = settings or Settings()
         self._observer = observer or Observer()
         self._identity = source.identity()
+        if self._identity.database_id != target.identity.source_database_id:
+            raise ForeignTarget(
+                f"{target.path} belongs to {target.identity}, not to {self._identity.database_id}",
+                hint="name the right source, or another target",
+            )
         self._steps = Steps(
             source,
             self._identity,
@@ -98,6 +104,7 @@ class Replication:
     def _run_one(self) -> tuple[Outcome, bool]:
         """Take up one intent and bring it to its end; say whether it was already promoting."""
         with self._take_up() as handle:
+            handle.retry_after_ms = self._settings.retry_after_ms
             was_promoting = handle.progress.phase is State.PROMOTING
             self._steps.inherit(handle)
             self._target.remove_unused(keep=self._needed)
@@ -171,6 +178,11 @@ class Replication:
                 f"this source is {self._identity.database_id}",
                 hint=f"name the right source, or give it up: bootledger abort LEDGER "
                 f"{intent.intent_id} --reason WHY",
+            )
+        # An older one has nothing to say to what was begun on a newer one.
+        if intent.progress.timeline > self._identity.timeline:
+            check_timeline(
+                f"intent {intent.intent_id}", intent.progress.timeline, self._identity.timeline
             )
         self._check_target(intent)
         return self._log.resume_unfinished(intent, on_exit="suspend")

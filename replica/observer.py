@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bootledger.basebackup.manifest import Chunk
+from bootledger.projections.forecast import Forecast
+from bootledger.replica.replication import ReplicaReplication
 from bootledger.statemachine.plan import Step
 from bootledger.statemachine.progress import Progress
 from bootledger.statemachine.ranges import Range
@@ -38,3 +40,59 @@ class Observer:
 
     def on_applied(self, applied_lsn: int, target_lsn: int) -> None:
         """Changes up to `applied_lsn` are durable; the source stood at `target_lsn`."""
+
+    def on_following(self, replication: ReplicaReplication) -> None:
+        """The source answered while it is followed; what it sent is durable."""
+
+    def on_waiting(self, cause: BaseException, left_s: float) -> None:
+        """Because of `cause` nothing goes on for `left_s` seconds; told again while they pass."""
+
+    def on_forecast(self, forecast: Forecast) -> None:
+        """Whether and when this bootstrap will converge, as far as that is known by now."""
+
+
+class Relay(Observer):
+    """Tells another observer everything: for who wants to hear as well, or to add to it."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def on_step(self, step: Step, progress: Progress) -> None:
+        """Tell it."""
+        self._observer.on_step(step, progress)
+
+    def on_pinning(self, generation: int) -> None:
+        """Tell it."""
+        self._observer.on_pinning(generation)
+
+    def on_fetched(self, fetched: Range) -> None:
+        """Tell it."""
+        self._observer.on_fetched(fetched)
+
+    def on_reused(self, reused: Range) -> None:
+        """Tell it."""
+        self._observer.on_reused(reused)
+
+    def on_rejected(self, place: str, chunk: Chunk, reason: str) -> None:
+        """Tell it."""
+        self._observer.on_rejected(place, chunk, reason)
+
+    def on_staged(self, staged: Range, progress: Progress) -> None:
+        """Tell it."""
+        self._observer.on_staged(staged, progress)
+
+    def on_applied(self, applied_lsn: int, target_lsn: int) -> None:
+        """Tell it."""
+        self._observer.on_applied(applied_lsn, target_lsn)
+
+    def on_following(self, replication: ReplicaReplication) -> None:
+        """Tell it."""
+        self._observer.on_following(replication)
+
+    def on_waiting(self, cause: BaseException, left_s: float) -> None:
+        """Tell it."""
+        self._observer.on_waiting(cause, left_s)
+
+    def on_forecast(self, forecast: Forecast) -> None:
+        """Tell it."""
+        self._observer.on_forecast(forecast)

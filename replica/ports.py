@@ -18,7 +18,7 @@ Pause: TypeAlias = Callable[[], None]
 
 
 Rejected: TypeAlias = Callable[[str, Chunk, str], None]
-"""Told of bytes that are not the chunk that was asked for: from where, which chunk, and why."""
+"""Told of bytes that are not the chunk that was asked for: the place, the chunk, and why."""
 
 
 def go_on() -> None:
@@ -100,6 +100,7 @@ class Source(Protocol):
         """Give the source back."""
 
 
+@runtime_checkable
 class LongPolling(Protocol):
     """A source that can wait for news by itself; others are asked again after a while."""
 
@@ -161,6 +162,14 @@ class Applier(Protocol):
 
     def close(self) -> None:
         """Give the database back. Everything applied is durable already."""
+
+
+@runtime_checkable
+class KeepsLog(Protocol):
+    """An applier that can show what it applied last, so that it can be compared with the source."""
+
+    def changes(self, after_lsn: int, limit: int) -> Sequence[Change]:
+        """Return changes that were applied: as `Source.changes`."""
 
 
 class OpenApplier(Protocol):

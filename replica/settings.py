@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootledger.clock import Clock, now_ms
+from bootledger.replica.endings import RetryAfter, usual_retry
 from bootledger.replica.ports import Pause
 
 DEFAULT_BATCH_CHANGES = 1000
@@ -33,6 +34,8 @@ class Settings:
     Up to `max_in_flight` chunks are fetched at once, each in a thread of its own: more than 1 only
     if the source's `read_chunk` may be called from several threads. `max_bytes_per_s` bounds what
     is fetched of a base backup, None not at all.
+    A failure is recorded with the time of the next try, which is `retry_after_ms` of it and of how
+    far the bootstrap is, None where no try makes sense.
     `check_restored` is given the directory of a copy when every byte of it was compared with the
     manifest, before anything opens it; what it raises keeps it closed. `Database.check_unopened` is
     for what came over a network.
@@ -44,6 +47,7 @@ class Settings:
     verify_staged: bool = False
     max_in_flight: int = 1
     max_bytes_per_s: float | None = None
+    retry_after_ms: RetryAfter = usual_retry
     check_restored: Callable[[Path, Pause], None] = trusted
     stop: Callable[[], str | None] = never
     clock: Clock = now_ms

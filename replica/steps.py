@@ -6,28 +6,33 @@ licenses. Every step may be done again: after a crash between work and event, it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, closing
+from functools import partial
 from typing import assert_never
 
 from bootledger.basebackup.staging import Candidate
 from bootledger.errors import (
-    CorruptManifest,
     DivergedHistory,
-    InvalidValue,
     LogWindowLost,
     SnapshotLost,
     Stopped,
 )
-from bootledger.files import Files, OpenFile
-from bootledger.replica.agreement import check_not_ahead, open_copy
+from bootledger.files import Files
+from bootledger.replica.agreement import (
+    check_not_ahead,
+    check_same_history,
+    open_copy,
+    open_to_follow,
+    renewed,
+    told_by,
+)
 from bootledger.replica.copying import Copying
 from bootledger.replica.handle import BootstrapHandle
-from bootledger.replica.inheritance import inherit
-from bootledger.replica.manifests import fetch_manifest
+from bootledger.replica.inheritance import database_in_service, inherit
+from bootledger.replica.manifests import open_candidate
 from bootledger.replica.observer import Observer
 from bootledger.replica.ports import Applier, HandsOver, OpenApplier, Source, SourceIdentity
-from bootledger.replica.readers import check_data_name, data_file
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import Target
 from bootledger.statemachine import plan
@@ -97,16 +102,23 @@ class Steps:
         return None
 
     def do(self, step: plan.Step, handle: BootstrapHandle) -> None:
-        """Do one step and record it. When this returns, `handle.progress` has moved on."""
+        """Do one step and record it. When this returns, `handle.progress` has moved on.
+
+        If the source has lost what the step needs, another base backup is pinned.
+        """
+        try:
+            self._do(step, handle)
+        except (SnapshotLost, LogWindowLost):
+            self._pin(handle)
+
+    def _do(self, step: plan.Step, handle: BootstrapHandle) -> None:
         match step:
             case plan.FindPosition():
                 self._find_position(handle)
-            case plan.Fetch() | plan.Restore():
-                copy = self._fetch if isinstance(step, plan.Fetch) else self._restore
-                try:
-                    copy(step.snapshot, handle)
-                except SnapshotLost:
-                    self._pin(handle)
+            case plan.Fetch():
+                self._fetch(step.snapshot, handle)
+            case plan.Restore():
+                self._restore(step.snapshot, handle)
             case plan.CatchUp():
                 self._catch_up(step, handle)
             case plan.Swap():
@@ -123,11 +135,8 @@ class Steps:
             return self._pin(handle)
         with closing(self._applier(current)) as applier:
             applied_lsn = applier.applied_lsn()
-        check_not_ahead(applied_lsn, self._source.last_lsn())
-        try:
-            self._source.changes(applied_lsn, 1)
-        except LogWindowLost:
-            return self._pin(handle)
+        check_not_ahead(applied_lsn, self._last_lsn())
+        self._source.changes(applied_lsn, 1)
         return self._checkpoint(handle, applied_lsn, self._identity.timeline)
 
     def _pin(self, handle: BootstrapHandle) -> None:
@@ -135,6 +144,7 @@ class Steps:
         self._target.check_candidate(generation, handle.intent_id)
         self._observer.on_pinning(generation)
         pin = self._source.pin(str(handle.intent_id), generation, lambda: self.check_stop(handle))
+        self._identity = renewed(self._identity, self._source)
         handle.record(
             SnapshotChunk(
                 recorded_at_ms=self._settings.clock(),
@@ -160,22 +170,18 @@ class Steps:
         if handle.progress.phase is State.TRANSFERRING and snapshot is not None:
             inherit(self._target, handle.intent_id, snapshot, self._files)
 
-    @contextmanager
-    def _candidate(self, snapshot: Snapshot, handle: BootstrapHandle) -> Iterator[Candidate]:
+    def _candidate(
+        self, snapshot: Snapshot, handle: BootstrapHandle
+    ) -> AbstractContextManager[Candidate]:
         directory = self._target.create_generation(snapshot.generation, handle.intent_id)
-        with (
-            fetch_manifest(self._source, snapshot, directory, self._files) as manifest,
-            Candidate(directory, manifest, self._files) as candidate,
-        ):
-            try:
-                check_data_name(manifest.path)
-            except InvalidValue as wrong:
-                raise CorruptManifest(f"the base backup: {wrong}") from wrong
-            yield candidate
+        return open_candidate(self._source, snapshot, directory, self._files)
 
     def _fetch(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
         """Stage every missing chunk; what is here already is not fetched."""
-        with self._candidate(snapshot, handle) as candidate, self._in_service() as in_service:
+        with (
+            self._candidate(snapshot, handle) as candidate,
+            database_in_service(self._target, self._files) as in_service,
+        ):
             if isinstance(self._source, HandsOver) and not candidate.path.exists():
                 self._source.hand_over(snapshot.token, candidate.path)
             candidate.prepare()
@@ -189,16 +195,6 @@ class Steps:
                 observer=self._observer,
                 check_stop=lambda: self.check_stop(handle),
             ).run()
-
-    @contextmanager
-    def _in_service(self) -> Iterator[OpenFile | None]:
-        """Open the database in service as a file: nobody writes to it while another is copied."""
-        current = self._target.current()
-        if current is None:
-            yield None
-            return
-        with self._files.open_to_read(data_file(self._target.directory(current))) as file:
-            yield file
 
     def _restore(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
         """Check that the whole candidate is the database that was pinned; changes nothing in it.
@@ -230,13 +226,10 @@ class Steps:
             raise DivergedHistory("CURRENT is gone: there is no database to catch up")
         if generation == step.candidate_generation:
             self._target.check_candidate(generation, handle.intent_id)
-        try:
-            with closing(self._applier(generation)) as applier:
-                applied_lsn = self._agreed_lsn(applier, step.applied_lsn, handle)
-                self._follow(applier, applied_lsn, handle)
-                applied_lsn, record_count = applier.applied_lsn(), applier.record_count()
-        except LogWindowLost:
-            return self._pin(handle)  # the database is closed: its file may go to the next copy
+        with closing(self._applier(generation)) as applier:
+            applied_lsn = self._agreed_lsn(applier, step.applied_lsn, handle)
+            self._follow(applier, applied_lsn, handle)
+            applied_lsn, record_count = applier.applied_lsn(), applier.record_count()
         if step.candidate_generation is None:
             return self._complete(handle, record_count)
         handle.record(
@@ -249,11 +242,13 @@ class Steps:
         return None
 
     def _follow(self, applier: Applier, applied_lsn: int, handle: BootstrapHandle) -> None:
-        target_lsn = self._source.last_lsn()
+        target_lsn, lag = self._last_lsn(), self._settings.lag_changes
         check_not_ahead(applied_lsn, target_lsn)
-        while applied_lsn < target_lsn or self._lag(applied_lsn) > self._settings.lag_changes:
+        check_same_history(applier, applied_lsn, self._source)
+        while applied_lsn < target_lsn or self._last_lsn() - applied_lsn > lag:
             self.check_stop(handle)
-            changes = self._source.changes(applied_lsn, self._settings.batch_changes)
+            ask = partial(self._source.changes, applied_lsn, self._settings.batch_changes)
+            changes = told_by(self._identity, self._source, ask)
             if not changes:
                 raise DivergedHistory(
                     f"the source ends at LSN {applied_lsn} and said that it stands at {target_lsn}"
@@ -264,8 +259,8 @@ class Steps:
             self._checkpoint(handle, applied_lsn, handle.progress.timeline, batches=1)
             self._observer.on_applied(applied_lsn, max(applied_lsn, target_lsn))
 
-    def _lag(self, applied_lsn: int) -> int:
-        return self._source.last_lsn() - applied_lsn
+    def _last_lsn(self) -> int:
+        return told_by(self._identity, self._source, self._source.last_lsn)
 
     def _agreed_lsn(self, applier: Applier, recorded_lsn: int, handle: BootstrapHandle) -> int:
         """Return the applied LSN, once the database and the log agree on it.
@@ -284,7 +279,8 @@ class Steps:
         return applied_lsn
 
     def _swap(self, step: plan.Swap, handle: BootstrapHandle) -> None:
-        with closing(self._applier(step.generation)) as applier:
+        candidate = open_copy(self._open_applier, self._target, step.generation, self._identity)
+        with closing(candidate) as applier:
             record_count = applier.record_count()
         handle.check_owned(now=True)  # who was told that CURRENT was rolled back must not swap it
         self._target.promote(step.generation)
@@ -307,4 +303,4 @@ class Steps:
         )
 
     def _applier(self, generation: int) -> Applier:
-        return open_copy(self._open_applier, self._target, generation, self._identity)
+        return open_to_follow(self._open_applier, self._target, generation, self._identity)

@@ -166,6 +166,13 @@ def prune(
     return end < keep_after_lsn
 
 
+def log_bytes(txn: Transaction, db: Databases) -> int:
+    """Return what the pages of the change log take up, as LMDB counts them."""
+    stat = txn.stat(db["changes"])
+    pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+    return pages * stat["psize"]
+
+
 def items_after(
     txn: Transaction,
     db: Databases,

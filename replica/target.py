@@ -145,7 +145,7 @@ class Target:
 
         It belongs to `intent_id` from then on, if one is given. Raises as `check_candidate`.
         """
-        self._check_owned()
+        self.check_owned()
         self.check_candidate(generation, intent_id)
         directory = self.directory(generation)
         self._files.make_directory(directory)
@@ -200,7 +200,7 @@ class Target:
         Raises `InvalidValue` if the generation has no database, or is older than the one in
         service: whoever has read the newer one must not see the past.
         """
-        self._check_owned()
+        self.check_owned()
         directory = self.directory(generation)
         if not has_database(directory):
             raise InvalidValue(f"{directory} holds no database to promote")
@@ -217,7 +217,7 @@ class Target:
         `keep` is asked what that is only if there is more than the one in service. Returns what was
         removed, durably. What a reader holds goes with a later call.
         """
-        self._check_owned()
+        self.check_owned()
         current = self.current()
         others = [generation for generation in self.generations() if generation != current]
         kept = set(keep()) if others else ()
@@ -229,7 +229,7 @@ class Target:
         Left is what is in service, and what a reader holds. A generation whose file is damaged
         does not say that it is this intent's, and is not touched. Durable when this returns.
         """
-        self._check_owned()
+        self.check_owned()
         current = self.current()
         removed: list[int] = []
         left: list[int] = []
@@ -244,7 +244,7 @@ class Target:
 
         Raises `InvalidValue` if it is in service.
         """
-        self._check_owned()
+        self.check_owned()
         if generation == self.current():
             raise InvalidValue(f"generation {generation} is in service")
         directory = self.directory(generation)
@@ -257,7 +257,7 @@ class Target:
             except LockHeld:
                 return False
         try:
-            self._check_owned()
+            self.check_owned()
             self._files.point("generation.removing")
             self._files.remove(directory)
             self._files.point("generation.removed")
@@ -267,10 +267,11 @@ class Target:
 
     def remove_temporary(self, path: Path) -> None:
         """Remove what a replacement of `path`, a file of this target, left behind when it died."""
-        self._check_owned()
+        self.check_owned()
         self._files.remove(temporary_path(path))
 
-    def _check_owned(self) -> None:
+    def check_owned(self) -> None:
+        """Raise as every change of a target does if it is not this process's any more."""
         if self._pid != os.getpid():
             raise WrongProcess(
                 f"{self.path} is owned by pid {self._pid} and is used by pid {os.getpid()}",
@@ -278,10 +279,9 @@ class Target:
             )
         if not self._lock.held:
             raise InvalidValue(f"this handle on {self.path} was closed")
-        try:
+        mine = False
+        with contextlib.suppress(FileNotFoundError):
             mine = os.path.samestat(self._lock.path.stat(), self._lock_stat)
-        except FileNotFoundError:
-            mine = False
         if not mine:
             raise TargetBusy(
                 f"{self._lock.path} was removed or replaced: {self.path} may have another owner",

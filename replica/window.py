@@ -12,7 +12,7 @@ _HELPS = 1.05
 """By what factor more must be carried for a larger window to be worth it."""
 _HARMLESS = 0.98
 """What a smaller window must still carry of what the larger one did."""
-_PROBE_AFTER_ROUNDS = 4
+_PROBE_AFTER_ROUNDS = 3
 _LEAST_CHUNKS = 4
 _LEAST_S = 0.1
 """A round is shorter than neither: what is measured of less is chance."""
@@ -30,7 +30,7 @@ class Window:
         self._best: tuple[int, float] | None = None
         """The window that was kept, and what it carried, in bytes a second."""
         self._doubling = True
-        self._upwards = False
+        self._upwards = True
         self._quiet_rounds = 0
         self._bytes = self._chunks = 0
         self._settling = self.allowed
@@ -64,16 +64,16 @@ class Window:
             if self._doubling and self.allowed < self._most:
                 self._try(self.allowed * 2)
             elif self._quiet_rounds >= _PROBE_AFTER_ROUNDS:
-                self._upwards = not self._upwards
-                step = max(1, self.allowed // 4)
+                self._upwards = not self._upwards and self.allowed < self._most
+                step = _step(self.allowed)
                 self._try(self.allowed + (step if self._upwards else -step))
             return
         kept, before = self._best
         wanted = before * (_HELPS if self.allowed > kept else _HARMLESS)
         if rate >= wanted:
             self._best = (self.allowed, rate)
-            step = self.allowed if self._doubling else self.allowed - kept
-            self._try(self.allowed + step)
+            self._doubling = self.allowed > kept
+            self._try(self.allowed * 2 if self._doubling else self.allowed - _step(self.allowed))
         else:
             self._doubling = False
             self._try(kept)
@@ -81,3 +81,7 @@ class Window:
     def _try(self, allowed: int) -> None:
         self.allowed = min(max(allowed, 1), self._most)
         self._quiet_rounds = 0
+
+
+def _step(allowed: int) -> int:
+    return max(1, allowed // 4)

@@ -15,7 +15,14 @@ import msgspec
 from crc32c import crc32c
 
 from bootledger import errors
-from bootledger.errors import BootledgerError, Corrupted, CorruptRecord, Refused, Unavailable
+from bootledger.errors import (
+    BootledgerError,
+    Corrupted,
+    CorruptRecord,
+    Refused,
+    SourceUnavailable,
+    Unavailable,
+)
 from bootledger.positions import NODE_ID_MAX_BYTES, TEXT_MAX_BYTES, U64
 from bootledger.replica.ports import Change, Pin, SourceIdentity
 from bootledger.replica.records import decode_change, encode_change
@@ -206,5 +213,9 @@ def error_of(problem: Problem) -> BootledgerError:
         and issubclass(kind, BootledgerError)
         and kind not in (BootledgerError, Refused, Corrupted, Unavailable)
     ):
-        return kind(problem.detail, hint=problem.hint)
-    return errors.SourceUnavailable(f"{problem.error}: {problem.detail}", hint=problem.hint)
+        error = kind(problem.detail, hint=problem.hint)
+    else:
+        error = SourceUnavailable(f"{problem.error}: {problem.detail}", hint=problem.hint)
+    if isinstance(error, Unavailable):
+        error.retry_after_ms = problem.retry_after_ms
+    return error

@@ -67,6 +67,7 @@ class Workers:
         self._in_flight = 0
         self._at_the_file = 0
         self._over = False
+        self._no_more = False
         self._said: SimpleQueue[Said] = SimpleQueue()
         self._threads = [
             Thread(target=self._run, name=f"bootledger-copy-{number}", daemon=True)
@@ -165,6 +166,7 @@ class Workers:
         except Over:
             self.say(Ended(None))
         except BaseException as error:  # noqa: BLE001 - it goes on in the owner's thread
+            self._no_more = True
             self.say(Ended(error))
         else:
             self.say(Ended(None))
@@ -172,7 +174,7 @@ class Workers:
     def _take(self) -> Chunk | None:
         with self._change:
             self._change.wait_for(lambda: self._over or self._in_flight < self._window.allowed)
-            if self._over:
+            if self._over or self._no_more:
                 return None
             chunk = next(self._chunks, None)
             if chunk is not None:

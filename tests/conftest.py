@@ -32,6 +32,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fight-s", type=float, default=3.0, help="how many seconds a fight for a target lasts"
     )
     parser.addoption(
+        "--fuzz-responses",
+        type=int,
+        default=500_000,
+        help="how many damaged answers of a primary a replica is given",
+    )
+    parser.addoption(
+        "--chaos-s",
+        type=float,
+        default=60.0,
+        help="how many seconds the long proof over a bad link lasts before it is calm",
+    )
+    parser.addoption(
         "--store-states",
         type=int,
         default=75_000,

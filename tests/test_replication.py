@@ -385,7 +385,7 @@ def test_with_several_that_could_go_on_nothing_starts_and_no_candidate_is_remove
     assert_equal(tmp_path / "primary", tmp_path / "replica")
 
 
-def test_a_source_on_another_timeline_is_not_followed(tmp_path: Path) -> None:
+def test_a_source_on_a_newer_timeline_is_not_followed_but_copied(tmp_path: Path) -> None:
     """The same database after a failover is not a continuation that may be taken for granted."""
     make_primary(tmp_path / "primary")
     replicate(tmp_path / "primary", tmp_path / "replica")
@@ -394,8 +394,9 @@ def test_a_source_on_another_timeline_is_not_followed(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "primary")
     Database.create(tmp_path / "primary", Files(), database_id=database_id, timeline=2)
     write_more(tmp_path / "primary", records=300)
-    with pytest.raises(DivergedHistory, match="timeline"):
-        replicate(tmp_path / "primary", tmp_path / "replica")
+    outcome = replicate(tmp_path / "primary", tmp_path / "replica")
+    assert (outcome.copied, outcome.generation) == (True, 2)
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
 
 
 def test_a_database_that_is_behind_its_log_is_refused(tmp_path: Path) -> None:

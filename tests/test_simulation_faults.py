@@ -234,7 +234,7 @@ def test_a_copy_that_is_not_read_again_is_found(monkeypatch: pytest.MonkeyPatch)
     with _small(faults) as run:
         assert run.live("log.committed#8")
         faults.flip_bit(run.place, 0)
-        monkeypatch.setattr(Candidate, "damaged", lambda *_: ())
+        monkeypatch.setattr(Candidate, "damaged", lambda *_, **__: ())
         with pytest.raises(CorruptRecord, match="is no database"):
             run.live(None)
 

@@ -342,6 +342,7 @@ def test_bytes_that_a_failed_sync_left_in_memory_are_not_trusted(tmp_path: Path)
         disk.failures = 1
         with pytest.raises(Unavailable):
             candidate.stage(CHUNKS[2], bytes_of(CHUNKS[2]))
+        candidate.prepare()
         assert list(claimable(candidate, ())) == [CHUNKS[2]]
         disk.lose_power(tmp_path)
         assert candidate.damaged((CHUNKS[2].range,)) == ()

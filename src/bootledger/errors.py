@@ -127,7 +127,13 @@ class UnknownFormat(Corrupted):
 
 
 class Unavailable(BootledgerError):
-    """Not possible now. What was acknowledged before is untouched."""
+    """Not possible now. What was acknowledged before is untouched.
+
+    `retry_after_ms` is after how long whoever said so wants to be asked again, None if it did not
+    say.
+    """
+
+    retry_after_ms: int | None = None
 
 
 class SourceUnavailable(Unavailable):

@@ -156,7 +156,7 @@ class Files:
             self.sync_directory(path.parent)
 
     def link(self, path: Path, to: Path, *, name: str) -> None:
-        """Give the file at `path` the second name `to` in the same directory.
+        """Give the file at `path` the second name `to`, on the same file system.
 
         What had that name is gone then, in one step; it keeps it if it is the same file already.
         Durable when this returns. Passes `NAME.linking`, `NAME.linked`, `NAME.renamed` and
@@ -171,7 +171,7 @@ class Files:
                 self.point(f"{name}.linked")
                 temporary.replace(to)
                 self.point(f"{name}.renamed")
-            self.sync_directory(path.parent)
+            self.sync_directory(to.parent)
             self.point(f"{name}.synced")
 
     def lock(self, path: Path) -> FileLock:

@@ -25,8 +25,15 @@ from bootledger.replica.identity import read_identity
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.loop import Outcome, Replication
 from bootledger.replica.observer import Observer
+from bootledger.replica.replication import ReplicaReplication
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import LEDGER_NAME, Target
+from bootledger.replica.waiting import Patience
+from bootledger.replica.wiring import applier, kept, owned
+
+DEFAULT_IN_FLIGHT = 4
+"""How many chunks are copied at once from a directory, unless settings are given: they keep the
+disk busy while others are hashed. More brings nothing."""
 
 
 def collect_garbage(
@@ -111,27 +118,62 @@ def replicate(
     `IntentLog.open` do. Bad input and a missing source leave no trace of a target.
     """
     files = files or Files()
-    settings = settings or Settings()
-    if target.resolve().is_relative_to(source.resolve()):
-        raise InvalidValue(
-            f"the target {target} lies inside of its source {source}",
-            hint="choose a directory outside: the primary tidies up what lies in its own",
-        )
+    settings = settings or Settings(max_in_flight=DEFAULT_IN_FLIGHT)
+    _check_outside(source, target)
     with LocalSource.open(source, files, chunk_bytes=chunk_bytes) as primary:
         database_id = primary.identity().database_id
-        with (
-            Target.open(target, files, source_database_id=database_id, node_id=node_id) as opened,
-            IntentLog.open(
-                ledger or opened.path / LEDGER_NAME, files=files, clock=settings.clock, sink=sink
-            ) as log,
-        ):
+        with owned(target, node_id, database_id, settings, files, ledger=ledger, sink=sink) as mine:
+            opened, log = mine
             return Replication(
                 node_id,
                 log,
                 primary,
                 opened,
-                partial(Database.open, files=files, name="applier"),
+                applier(files),
                 files=files,
                 settings=settings,
                 observer=observer,
             ).run()
+
+
+def keep_replicating(
+    source: Path,
+    target: Path,
+    node_id: str,
+    *,
+    ledger: Path | None = None,
+    settings: Settings | None = None,
+    observer: Observer | None = None,
+    sink: OperatorSink = log_operator_event,
+    patience: Patience | None = None,
+    follow: bool = True,
+) -> Outcome:
+    """Bring the replica in `target` up to date with the primary in `source`, and keep it so.
+
+    As `replicate`, and then every change is applied as it comes, until `settings.stop` asks to
+    stop; returns the outcome of the last bootstrap with the LSN that was applied in the end. What
+    time may mend is tried again, as `patience` says. Without `follow` it ends when it is up to
+    date. Raises as `Keeper.follow`.
+    """
+    _check_outside(source, target)
+    state = ReplicaReplication(str(source), poll_interval=(patience or Patience()).poll_interval)
+    with kept(
+        partial(LocalSource.open, source, Files()),
+        target,
+        node_id,
+        state,
+        ledger=ledger,
+        settings=settings,
+        observer=observer,
+        sink=sink,
+        patience=patience,
+    ) as keeper:
+        return keeper.follow() if follow else keeper.bring_up_to_date()
+
+
+def _check_outside(source: Path, target: Path) -> None:
+    if target.resolve().is_relative_to(source.resolve()):
+        raise InvalidValue(
+            f"the target {target} lies inside of its source {source}",
+            hint="choose a directory outside: the primary tidies up what lies in its own",
+        )

@@ -1,0 +1,81 @@
+"""What a replica shows of itself, and whom it believes: tokens and certificates."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bootledger.errors import InvalidValue
+
+_TOKEN = re.compile(r"[!-~]{1,4096}", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """How to be let in. `repr` shows no secret.
+
+    `token` is a bearer token. `ca` is a file of certificates (PEM) that are believed instead of
+    those of this system; `certificate` and `key` are the client's own. A token goes in clear text
+    to another machine only if `insecure` allows it. None of this goes to mirrors, except that
+    their certificates may come from `ca` as well.
+
+    Checked when it is made: raises `InvalidValue`, which never quotes the token.
+    """
+
+    token: str | None = field(default=None, repr=False)
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a token that cannot stand in a header, and half of a client certificate."""
+        if self.token is not None and not _TOKEN.fullmatch(self.token):
+            raise InvalidValue("a token has 1 to 4096 printable ASCII characters and no spaces")
+        if (self.certificate is None) != (self.key is None):
+            raise InvalidValue("a client certificate and its key are given together")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is sent along with every request to the primary."""
+        return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+
+    def context(self) -> ssl.SSLContext:
+        """Return how to speak TLS with the primary. Raises `InvalidValue` for unusable files."""
+        context = _context()
+        if self.ca is None:
+            context.load_default_certs()
+        else:
+            _trust(context, self.ca)
+        if self.certificate is not None:
+            try:
+                # Without a password here, OpenSSL would ask for one at the terminal.
+                context.load_cert_chain(self.certificate, self.key, password=lambda: "")
+            except (OSError, ValueError) as wrong:
+                raise InvalidValue(
+                    f"{self.certificate} and {self.key} are not a certificate and its key: {wrong}"
+                ) from wrong
+        return context
+
+    def mirror_context(self) -> ssl.SSLContext:
+        """Return how to speak TLS with a mirror, which may be anybody's."""
+        context = _context()
+        context.load_default_certs()
+        if self.ca is not None:
+            _trust(context, self.ca)
+        return context
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _trust(context: ssl.SSLContext, ca: Path) -> None:
+    try:
+        context.load_verify_locations(ca)
+    except (OSError, ValueError) as wrong:
+        raise InvalidValue(f"{ca} is not a file of certificates: {wrong}") from wrong

@@ -1,0 +1,180 @@
+"""Chunks from the primary and from mirrors, each compared with the manifest as it arrives."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from http import HTTPStatus
+from threading import Lock
+from typing import Literal
+
+from bootledger.basebackup.manifest import DATA_NAME, Chunk
+from bootledger.errors import CorruptChunk, Corrupted, SourceUnavailable
+from bootledger.replica.http import answers
+from bootledger.replica.http.asking import Asking
+from bootledger.replica.http.compression import Chooser
+from bootledger.replica.http.mirrors import Places, Standing
+from bootledger.replica.http.retrying import WITHIN_S
+from bootledger.replica.http.transport import Link, Wasted
+from bootledger.replica.ports import Rejected
+
+Compression = Literal["auto", "on", "off"]
+
+TRIES = 4
+"""How often a place is asked for one chunk before it is given up for it."""
+_BACKOFF_S = 0.25
+
+_jitter = random.SystemRandom()
+
+
+class _NotThere(Exception):
+    """A mirror does not have this base backup."""
+
+
+class Fetcher:
+    """Fetches chunks from wherever it goes well. Thread-safe."""
+
+    def __init__(self, ask: Asking, mirrors: Sequence[Link], compression: Compression) -> None:
+        self._ask = ask
+        self._primary = str(ask.link.address)
+        self._mirrors = {str(link.address): link for link in mirrors}
+        self._compression = compression
+        self._chooser = Chooser()
+        self._places = Places([self._primary, *self._mirrors])
+        self._lock = Lock()
+
+    def standings(self) -> list[Standing]:
+        """Return what is held against each place, the primary first."""
+        with self._lock:
+            return self._places.standings(time.monotonic())
+
+    def fetch(self, token: str, chunk: Chunk, rejected: Rejected) -> bytes:
+        """Return the bytes that are `chunk`, as `ChecksChunks.fetch_chunk` promises.
+
+        Damage on the way differs from time to time; a place that sends the very same wrong bytes
+        `TRIES` times has them like that. `CorruptChunk` is for the latter.
+        """
+        began_s = time.monotonic()
+        misses: Counter[str] = Counter()
+        reasons: dict[str, set[str]] = {}
+        last: SourceUnavailable | Corrupted | None = None
+        while place := self._take(token, misses):
+            try:
+                if misses[place]:
+                    time.sleep(_jitter.uniform(0, _BACKOFF_S * 2 ** misses[place]))
+                data = self._fetch_from(place, token, chunk)
+            except _NotThere:
+                self._lacks(place, token)
+                continue
+            except SourceUnavailable as error:
+                if isinstance(error, Wasted):
+                    rejected(place, chunk, str(error))
+                last = error
+                late = time.monotonic() - began_s > WITHIN_S
+                misses[place] = TRIES if late else misses[place] + 1
+                reasons.setdefault(place, set()).add("")
+            except Corrupted as error:
+                # The primary itself says that its copy is damaged; a mirror's may not be.
+                last = error
+                misses[place] = TRIES
+                reasons.setdefault(place, set()).add(str(error))
+            else:
+                if (reason := chunk.objection(data)) is None:
+                    self._judge(place, right=True)
+                    return data
+                rejected(place, chunk, reason)
+                misses[place] += 1
+                reasons.setdefault(place, set()).add(reason)
+            finally:
+                self._put_back(place)
+            self._judge(place, right=False)
+        raise self._given_up(token, chunk, reasons, last)
+
+    def _given_up(
+        self,
+        token: str,
+        chunk: Chunk,
+        reasons: dict[str, set[str]],
+        last: SourceUnavailable | Corrupted | None,
+    ) -> SourceUnavailable | Corrupted:
+        """Return what to raise when no place is left to ask for a chunk."""
+        if isinstance(last, Corrupted):
+            return last
+        told = "; ".join(f"{place}: {min(said)}" for place, said in reasons.items())
+        if all(len(said) == 1 and "" not in said for said in reasons.values()):
+            return CorruptChunk(
+                f"chunk {chunk.ordinal} at byte {chunk.offset_bytes} of base backup {token} is "
+                f"wrong wherever it is fetched from, always in the same way: {told}",
+                hint="delete that base backup at the source: the next start asks for a new one",
+            )
+        if isinstance(last, Wasted):
+            return last.plain
+        return last or SourceUnavailable(
+            f"chunk {chunk.ordinal} at byte {chunk.offset_bytes} of base backup {token} was "
+            f"damaged on the way again and again: {told}",
+            hint="it is tried again; what lies in between that changes bytes?",
+        )
+
+    def _fetch_from(self, place: str, token: str, chunk: Chunk) -> bytes:
+        if place != self._primary:
+            return self._from_mirror(self._mirrors[place], token, chunk)
+        with self._lock:
+            compressed = self._compression == "on" or (
+                self._compression == "auto" and self._chooser.choose()
+            )
+        began_s = time.monotonic()
+        data = self._from_primary(token, chunk, compressed=compressed)
+        took_s = time.monotonic() - began_s
+        with self._lock:
+            self._chooser.measured(compressed=compressed, size_bytes=len(data), took_s=took_s)
+        return data
+
+    def _from_primary(self, token: str, chunk: Chunk, *, compressed: bool) -> bytes:
+        base = f"/v1/base-backups/{token}"
+        offset, length = chunk.offset_bytes, chunk.length_bytes
+        if compressed:
+            answer, asked = self._ask.once(
+                "GET",
+                f"{base}/chunks/{offset}-{length}",
+                most_bytes=length,
+                headers={"Accept-Encoding": answers.ZSTD},
+            )
+            return answers.chunk(answer, asked, length)
+        answer, asked = self._ask.once(
+            "GET", f"{base}/{DATA_NAME}", most_bytes=length, headers=range_of(offset, length)
+        )
+        return answers.part(answer, asked, offset, length).data
+
+    def _from_mirror(self, link: Link, token: str, chunk: Chunk) -> bytes:
+        offset, length = chunk.offset_bytes, chunk.length_bytes
+        answer = link.ask(
+            "GET", f"/{token}/{DATA_NAME}", most_bytes=length, headers=range_of(offset, length)
+        )
+        # An object store that may not be listed answers 403 for what is not there.
+        if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.GONE):
+            raise _NotThere
+        return answers.part(answer, None, offset, length).data
+
+    def _take(self, token: str, misses: Counter[str]) -> str | None:
+        with self._lock:
+            return self._places.take(token, time.monotonic(), misses, TRIES)
+
+    def _put_back(self, place: str) -> None:
+        with self._lock:
+            self._places.put_back(place)
+
+    def _lacks(self, place: str, token: str) -> None:
+        with self._lock:
+            self._places.lacks(place, token, time.monotonic())
+
+    def _judge(self, place: str, *, right: bool) -> None:
+        with self._lock:
+            judge = self._places.served if right else self._places.failed
+            judge(place, time.monotonic())
+
+
+def range_of(offset_bytes: int, length_bytes: int) -> dict[str, str]:
+    """Return the header that asks for these bytes of a file."""
+    return {"Range": f"bytes={offset_bytes}-{offset_bytes + length_bytes - 1}"}

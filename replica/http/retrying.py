@@ -1,0 +1,48 @@
+"""One request, tried a few times: backoff with jitter, within a bounded time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_random_exponential,
+)
+
+from bootledger.errors import SourceUnavailable
+
+T = TypeVar("T")
+
+TRIES = 5
+WITHIN_S = 10.0
+"""No further try begins later than this after the first."""
+
+_BACKOFF = wait_random_exponential(multiplier=0.5, max=4.0)
+
+
+class Patience:
+    """The tries of one request. `asked_wait_s` may be set by a try, to what the server asked for.
+
+    Raises what the last try raised. Only `SourceUnavailable` is tried again.
+    """
+
+    def __init__(self) -> None:
+        self.asked_wait_s = 0.0
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(SourceUnavailable),
+            stop=stop_after_attempt(TRIES) | stop_before_delay(WITHIN_S),
+            wait=self._wait,
+            reraise=True,
+        )
+
+    def __call__(self, attempt: Callable[[], T]) -> T:
+        """Return what `attempt` returns, trying it again a few times."""
+        return self._retrying(attempt)
+
+    def _wait(self, state: RetryCallState) -> float:
+        return self.asked_wait_s + _BACKOFF(state)
