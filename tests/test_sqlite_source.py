@@ -286,16 +286,16 @@ def test_a_crash_with_a_commit_after_it_leads_to_the_newest_rows(budget: int) ->
 
 
 @pytest.mark.crash
-def test_every_pair_of_crashes_leads_to_the_newest_rows() -> None:
+def test_pairs_of_crashes_lead_to_the_newest_rows() -> None:
     """Two deaths, and commits after each."""
-    report = explore(build, check, prepare=prepare, between=write, crashes=2, workers=2)
+    report = explore(build, check, prepare=prepare, between=write, crashes=2, budget=1500)
     report.assert_ok()
-    assert report.exhaustive
+    assert report.every_single
 
 
 @pytest.mark.parametrize(
     "waits_s",
-    [(0.05,), pytest.param([n / 100 for n in range(40)], marks=pytest.mark.crash)],
+    [(0.05,), pytest.param([n / 100 for n in range(20)], marks=pytest.mark.crash)],
     ids=["short", "long"],
 )
 def test_killed_for_real_under_writes_it_ends_with_one_version(
