@@ -340,7 +340,7 @@ def test_every_single_crash_with_a_change_after_it_leads_to_the_newer_file() -> 
 @pytest.mark.crash
 def test_pairs_of_crashes_lead_to_the_newer_file() -> None:
     """Two deaths, and a change after each."""
-    report = explore(build, check, prepare=prepare, between=change, crashes=2, budget=2500)
+    report = explore(build, check, prepare=prepare, between=change, crashes=2, budget=800)
     report.assert_ok()
     assert report.every_single
 

@@ -454,7 +454,7 @@ def test_pairs_of_crashes_of_a_download_lead_to_the_servers_bytes() -> None:
         def check(world: World) -> None:
             assert data_file(world.database).read_bytes() == what.data
 
-        report = explore(build, check, between=newer, crashes=2, budget=1500)
+        report = explore(build, check, between=newer, crashes=2, budget=600)
     report.assert_ok()
     assert report.every_single
 

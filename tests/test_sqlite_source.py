@@ -289,7 +289,7 @@ def test_a_crash_with_a_commit_after_it_leads_to_the_newest_rows(budget: int) ->
 @pytest.mark.crash
 def test_pairs_of_crashes_lead_to_the_newest_rows() -> None:
     """Two deaths, and commits after each."""
-    report = explore(build, check, prepare=prepare, between=write, crashes=2, budget=1500)
+    report = explore(build, check, prepare=prepare, between=write, crashes=2, budget=600)
     report.assert_ok()
     assert report.every_single
 
