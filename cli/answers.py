@@ -165,6 +165,20 @@ class Ended(_Answer, frozen=True, kw_only=True, tag_field="event", tag="outcome"
     epochs: U64
 
 
+class Copied(_Answer, frozen=True, kw_only=True, tag_field="event", tag="copied"):
+    """The last line of `copy`: what lies at `path` is up to date.
+
+    `copied` says whether anything had to be copied, `epochs` how often the intent was started.
+    """
+
+    intent_id: str
+    copied: bool
+    generation: U64
+    lsn: U64
+    epochs: U64
+    path: str
+
+
 class CompactionDone(_Answer, frozen=True, kw_only=True):
     """What moved into the archive, and what is there by now (ranges include both ends)."""
 
@@ -259,6 +273,7 @@ ANSWERS: dict[str, object] = {
         | Following
         | Ended
     ),
+    "copy": Step | Pinning | Fetched | Reused | Rejected | Staged | Copied,
     "forecast": Forecast,
     "status": list[Standing],
     "watch": Standing,
@@ -276,7 +291,7 @@ ANSWERS: dict[str, object] = {
     "import": Merged,
     "import-reddb": Imported,
 }
-"""What each command prints; `replicate` and `watch` print one a line, again and again.
+"""What each command prints; `replicate`, `copy` and `watch` print one a line, again and again.
 
 `import-reddb` is what `import` prints of RedDB's log, `history-intents` what `history` prints
 without an intent, one a line.

@@ -18,6 +18,7 @@ from bootledger.cli.base import (
     app,
     open_ledger,
 )
+from bootledger.cli.copy import copy
 from bootledger.cli.demo import run_demo
 from bootledger.cli.diagram import diagram
 from bootledger.cli.errors import ExitCode, told_to_people
@@ -41,6 +42,7 @@ from bootledger.projections.runner import catch_up
 __all__ = [
     "app",
     "compact",
+    "copy",
     "diagram",
     "exchange",
     "forecast",

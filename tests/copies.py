@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -78,6 +79,12 @@ def copied(
             settings=settings,
             sink=quiet,
         )
+
+
+def end(child: subprocess.Popen[str]) -> None:
+    """Kill a child if it still runs, and take it off the process table."""
+    child.kill()
+    child.communicate(timeout=60)
 
 
 def copy_of(target: Path) -> bytes:

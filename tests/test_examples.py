@@ -6,14 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "sqlite_applier.py"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLE = EXAMPLES / "sqlite_applier.py"
 TOKEN = "lsn.committed#3"
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, example: Path = EXAMPLE) -> subprocess.CompletedProcess[str]:
     """Run the example to its end."""
     return subprocess.run(
-        [sys.executable, EXAMPLE, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, example, *arguments], capture_output=True, text=True, check=False
     )
 
 
@@ -35,3 +36,34 @@ def test_the_mended_one_is_clean_and_its_check_sees_what_is_planted() -> None:
     assert done.stdout.endswith(
         "runs, nothing found; planted and seen: forgetful, doubling, early\n"
     )
+
+
+def test_a_file_is_copied_and_of_its_next_version_what_changed() -> None:
+    """All of it, then nothing, then one chunk."""
+    done = run(example=EXAMPLES / "copy_file.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "generation 1: 4194304 bytes fetched into gen-0001/large.bin",
+        "generation 1: 0 bytes fetched into gen-0001/large.bin",
+        "generation 2: 262144 bytes fetched into gen-0002/large.bin",
+        "equal",
+    ]
+
+
+def test_a_download_that_is_killed_goes_on_and_mixes_no_versions() -> None:
+    """At most the chunk that was in flight is asked for again."""
+    done = run(example=EXAMPLES / "copy_url.py")
+    assert done.returncode == 0, done.stderr
+    killed, again, end = done.stdout.splitlines()
+    assert killed == "killed with signal 9 in the middle"
+    assert again in {f"generation 1: {n} of 20 chunks asked for again" for n in (0, 1)}
+    assert end == "equal"
+
+
+def test_a_database_is_copied_under_writes_and_kills() -> None:
+    """The copy in service is one version of it."""
+    done = run(example=EXAMPLES / "copy_sqlite.py")
+    assert done.returncode == 0, done.stderr
+    killed, end = done.stdout.splitlines()
+    assert killed == "killed twice in the middle, with the writer going on"
+    assert end.endswith(": one version")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bootledger.clock import now_ms
 from bootledger.errors import InvalidValue, SourceUnavailable
 
 SETTLE_S = 0.1
@@ -75,4 +76,4 @@ def _look(path: Path, beside: Sequence[Path]) -> tuple[str, int]:
 
 
 def _settled(newest_ns: int, settle_s: float) -> bool:
-    return time.time_ns() - newest_ns >= settle_s * 1e9
+    return now_ms() / 1e3 - newest_ns / 1e9 >= settle_s

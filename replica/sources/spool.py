@@ -130,12 +130,7 @@ class Spool:
                 return
             if self.data_path.stat().st_dev != path.parent.stat().st_dev:
                 return
-            self._files.point("spool.handing_over")
-            self.data_path.rename(path)
-            self._files.point("spool.renamed")
-            self._files.sync_directory(path.parent)
-            self._files.sync_directory(self.path)
-            self._files.point("spool.handed_over")
+        self._files.rename(self.data_path, path, name="spool")
 
     def unpublish(self) -> None:
         """Remove the manifest alone. Harmless when repeated."""

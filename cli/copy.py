@@ -1,0 +1,215 @@
+"""`bootledger copy`: a file, a file of a web server or a SQLite database in, its copy out."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bootledger.cli.answers import Copied
+from bootledger.cli.bars import bar
+from bootledger.cli.base import REPLICATING, Json, app, path_of
+from bootledger.cli.errors import told_to_people
+from bootledger.cli.kept import TerminalKeeper, keeper_observer
+from bootledger.cli.serve import size_of
+from bootledger.cli.signals import StopRequest
+from bootledger.cli.tables import console
+from bootledger.cli.visible import visible
+from bootledger.cli.watching import telling, write_json
+from bootledger.errors import InvalidValue
+from bootledger.files import Files
+from bootledger.replica.loop import Outcome
+from bootledger.replica.readers import current_directory, data_file
+from bootledger.replica.settings import Settings
+from bootledger.replica.sources.appliers import OpenSqliteCopy, open_file_copy
+from bootledger.replica.sources.copying import copy as bring_up_to_date
+from bootledger.replica.sources.file import FileSource
+from bootledger.replica.sources.http_access import HttpAccess, read_headers, read_token
+from bootledger.replica.sources.http_file import HttpFileSource
+from bootledger.replica.sources.http_range import RangeReader
+from bootledger.replica.sources.spool import SPOOL_NAME
+from bootledger.replica.sources.sqlite import SqliteSource
+from bootledger.watch import Watch
+
+_SCHEMES = ("http://", "https://")
+_OF_URL = "For an address"
+
+
+@app.command(rich_help_panel=REPLICATING)
+def copy(  # noqa: PLR0913 - options are what a command has
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A file, or the http(s) address of one.")
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            parser=path_of, metavar="TARGET", help="Where the copy lives; made if missing."
+        ),
+    ],
+    *,
+    node: Annotated[str, typer.Option(help="The node id of the copy.")],
+    sqlite: Annotated[
+        bool, typer.Option("--sqlite", help="SOURCE is a SQLite database, and may be written to.")
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option(help="What to call the copy.", show_default="as SOURCE")
+    ] = None,
+    spool: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path_of, metavar="DIR", help="Where to work.", show_default="TARGET/spool"
+        ),
+    ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path_of, metavar="LEDGER", help="The ledger.", show_default="TARGET/ledger"
+        ),
+    ] = None,
+    in_flight: Annotated[
+        int, typer.Option(min=1, max=64, help="Fetch so many chunks at once.")
+    ] = 4,
+    max_rate: Annotated[
+        int | None,
+        typer.Option(
+            parser=size_of, metavar="BYTES_PER_S", help="Fetch no faster: 500k, 50M, 1.5G."
+        ),
+    ] = None,
+    sha256: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="What the whole must sum up to.", rich_help_panel=_OF_URL),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="File that holds the bearer token.", rich_help_panel=_OF_URL
+        ),
+    ] = None,
+    headers_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Send these, one `Name: value` a line.", rich_help_panel=_OF_URL
+        ),
+    ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Believe this CA (PEM) instead.", rich_help_panel=_OF_URL
+        ),
+    ] = None,
+    trust_last_modified: Annotated[
+        bool,
+        typer.Option(
+            "--trust-last-modified",
+            help="Where there is no strong ETag: risks to mix two versions of one second.",
+            rich_help_panel=_OF_URL,
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Copy one file into TARGET so that no death costs more than a chunk, or bring it up to date.
+
+    New, interrupted or behind: the same command. The copy is TARGET/gen-NNNN/NAME, and
+    TARGET/CURRENT names the generation. Ctrl-C and SIGTERM suspend it.
+    """
+    stop = StopRequest()
+    stop.install()
+    screen = console()
+    observer = keeper_observer(screen, json=json)
+    with told_to_people(), ExitStack() as stack:
+        if isinstance(observer, TerminalKeeper):
+            stack.callback(observer.stop)
+        place = spool or target / SPOOL_NAME
+        made: FileSource | HttpFileSource | SqliteSource
+        if source.lower().startswith(_SCHEMES):
+            if sqlite:
+                raise InvalidValue("--sqlite makes sense for a file on this machine only")
+            access = HttpAccess(
+                token=None if token_file is None else read_token(token_file),
+                headers={} if headers_file is None else read_headers(headers_file),
+                ca=ca,
+            )
+            reader = RangeReader(
+                source, access, trust_last_modified=trust_last_modified, connections=in_flight
+            )
+            made = HttpFileSource(
+                reader,
+                place,
+                Files(),
+                name=name,
+                in_flight=in_flight,
+                max_bytes_per_s=max_rate,
+                sha256_hex=sha256,
+                watch=_downloading(stack, quiet=json),
+            )
+        else:
+            _refuse_for_files(
+                {
+                    "--sha256": sha256,
+                    "--token-file": token_file,
+                    "--headers-file": headers_file,
+                    "--ca": ca,
+                    "--trust-last-modified": trust_last_modified,
+                }
+            )
+            kind = SqliteSource if sqlite else FileSource
+            made = kind(path_of(source), place, Files(), name=name)
+        stack.enter_context(closing(made))
+        outcome = bring_up_to_date(
+            made,
+            target,
+            node,
+            open_applier=OpenSqliteCopy() if sqlite else open_file_copy,
+            ledger=ledger,
+            settings=Settings(max_in_flight=in_flight, max_bytes_per_s=max_rate, stop=stop),
+            observer=observer,
+            sink=telling(node),
+        )
+        path = data_file(current_directory(target))
+    _show(outcome, path, screen, json=json)
+
+
+def _downloading(stack: ExitStack, *, quiet: bool) -> Watch:
+    """Return what shows a bar for as long as something is downloaded."""
+    bars: list[tuple[ExitStack, Watch]] = []
+
+    def watch(done: int, total: int) -> None:
+        if not bars and done < total:
+            own = stack.enter_context(ExitStack())
+            bars.append((own, own.enter_context(bar("downloading", quiet=quiet))))
+        for own, show in bars:
+            show(done, total)
+            if done == total:
+                own.close()
+
+    return watch
+
+
+def _refuse_for_files(options: dict[str, object]) -> None:
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise InvalidValue(
+            f"{' and '.join(given)} make sense for an address only, and SOURCE is a file"
+        )
+
+
+def _show(outcome: Outcome, path: Path, screen: Console, *, json: bool) -> None:
+    if json:
+        return write_json(
+            Copied(
+                intent_id=outcome.intent_id,
+                copied=outcome.copied,
+                generation=outcome.generation,
+                lsn=outcome.applied_lsn,
+                epochs=outcome.epochs,
+                path=str(path),
+            )
+        )
+    how = "copied" if outcome.copied else "nothing to copy"
+    starts = "" if outcome.epochs == 1 else f" after {outcome.epochs} starts"
+    screen.print(f"[bold green]up to date[/bold green]: {how}{starts}, ", end="")
+    screen.print(visible(str(path)), markup=False, highlight=False, soft_wrap=True)
+    return None
