@@ -14,6 +14,7 @@ from bootledger.artefacts import Artefact
 from bootledger.positions import U64
 from bootledger.projections.dangling import DanglingIntent
 from bootledger.projections.explain import Explanation
+from bootledger.projections.forecast import Forecast
 from bootledger.projections.resume import ResumePoint
 from bootledger.projections.standing import Standing
 from bootledger.replica.reddb_import import Imported
@@ -123,6 +124,16 @@ class Applied(_Answer, frozen=True, kw_only=True, tag_field="event", tag="applie
 
     lsn: U64
     target_lsn: U64
+
+
+class Forecasted(_Answer, frozen=True, kw_only=True, tag_field="event", tag="forecast"):
+    """Whether and when the bootstrap will converge, as far as that is known by now, and in words.
+
+    Told when the verdict changes, and every half a minute.
+    """
+
+    says: str
+    forecast: Forecast
 
 
 class Waiting(_Answer, frozen=True, kw_only=True, tag_field="event", tag="waiting"):
@@ -243,10 +254,12 @@ ANSWERS: dict[str, object] = {
         | Rejected
         | Staged
         | Applied
+        | Forecasted
         | Waiting
         | Following
         | Ended
     ),
+    "forecast": Forecast,
     "status": list[Standing],
     "watch": Standing,
     "dangling": list[DanglingIntent],

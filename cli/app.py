@@ -21,6 +21,7 @@ from bootledger.cli.base import (
 from bootledger.cli.demo import run_demo
 from bootledger.cli.diagram import diagram
 from bootledger.cli.errors import ExitCode, told_to_people
+from bootledger.cli.forecast import forecast
 from bootledger.cli.housekeeping import gc
 from bootledger.cli.moments import At, moment
 from bootledger.cli.replicate import replicate
@@ -42,6 +43,7 @@ __all__ = [
     "compact",
     "diagram",
     "exchange",
+    "forecast",
     "gc",
     "history",
     "replicate",

@@ -23,7 +23,7 @@ class ExitCode(enum.IntEnum):
     """What the commands exit with, besides 0 (done) and 2 (wrong usage)."""
 
     FOUND = 3
-    """`dangling`: there is something unfinished."""
+    """`dangling`: there is something unfinished. `forecast`: it is doubtful."""
     DAMAGED_FILE = 11
     """`verify`: layer 1, the structure of the file."""
     DAMAGED_RECORDS = 12
@@ -37,7 +37,7 @@ class ExitCode(enum.IntEnum):
     FEW_BOUNDARIES = 23
     """`simulate`: lives ended at too few distinct points to prove anything."""
     REFUSED = 64
-    """The request may not be carried out; nothing was written."""
+    """The request may not be carried out; nothing was written. `forecast`: it cannot converge."""
     CORRUPTED = 65
     """What lies on disk, or what the source sent, is damaged: a person must look."""
     TRY_AGAIN = 75

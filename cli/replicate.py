@@ -110,7 +110,7 @@ def replicate(  # noqa: PLR0913 - options are what a command has
             min=1,
             max=256,
             help="Fetch so many chunks at once at most.",
-            show_default="16 of an address, 1 of a directory",
+            show_default="16 of an address, 4 of a directory",
         ),
     ] = None,
     metrics: Annotated[
@@ -160,12 +160,12 @@ def replicate(  # noqa: PLR0913 - options are what a command has
     with told_to_people(), ExitStack() as stack:
         if isinstance(shown, TerminalKeeper):
             stack.callback(shown.stop)
-        remotely = _is_address(source)
+        remotely = is_address(source)
         settings = Settings(
             lag_changes=lag,
             verify_staged=verify_staged,
             max_bytes_per_s=max_rate,
-            max_in_flight=in_flight or (remote.DEFAULT_IN_FLIGHT if remotely else 1),
+            max_in_flight=in_flight or (remote if remotely else local).DEFAULT_IN_FLIGHT,
             stop=stop,
         )
         if poll_interval is None:
@@ -173,7 +173,7 @@ def replicate(  # noqa: PLR0913 - options are what a command has
         patience = Patience(give_up_after, timedelta(seconds=poll_interval))
         if remotely:
             link = remote.Link(
-                access=_access(source, token_file, ca, cert, key, insecure=insecure),
+                access=access_of(source, token_file, ca, cert, key, insecure=insecure),
                 mirrors=tuple(mirror or ()),
                 compression=compression or "auto",
                 ignore_forecast=ignore_forecast,
@@ -207,7 +207,8 @@ def replicate(  # noqa: PLR0913 - options are what a command has
     _show(outcome, screen, json=json)
 
 
-def _is_address(source: str) -> bool:
+def is_address(source: str) -> bool:
+    """Return whether a source is an address, not a directory; raise `InvalidValue` for others."""
     if source.lower().startswith(_SCHEMES):
         return True
     if "://" in source:
@@ -232,7 +233,7 @@ def _local_run(source: Path, patience: Patience, *, follow: bool) -> partial[Out
     return partial(local.keep_replicating, source, patience=patience, follow=follow)
 
 
-def _access(
+def access_of(
     source: str,
     token_file: Path | None,
     ca: Path | None,
@@ -241,6 +242,7 @@ def _access(
     *,
     insecure: bool,
 ) -> Access:
+    """Return how to be let in at an address; raise `InvalidValue` for what makes no sense there."""
     tls = {"--ca": ca, "--cert": cert, "--key": key}
     given = [name for name, value in tls.items() if value is not None]
     if given and not source.lower().startswith("https://"):

@@ -20,15 +20,23 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from bootledger.cli.answers import Applied, Fetched, Pinning, Staged, Step
+from bootledger.cli.answers import Applied, Fetched, Forecasted, Pinning, Staged, Step
 from bootledger.cli.errors import OutputLost
 from bootledger.cli.visible import visible
 from bootledger.operator_events import OperatorEvent, OperatorSink
+from bootledger.projections.convergence import Convergence
 from bootledger.projections.dangling import DanglingIntent
+from bootledger.projections.forecast import Forecast
 from bootledger.replica.observer import Observer
 from bootledger.statemachine import plan
 from bootledger.statemachine.progress import Progress
 from bootledger.statemachine.ranges import Range
+
+FORECAST_STYLES = {
+    Convergence.CONVERGES: "green",
+    Convergence.DOUBTFUL: "yellow",
+    Convergence.CANNOT: "bold red",
+}
 
 
 def phase_of(step: plan.Step) -> str:
@@ -98,6 +106,10 @@ class TerminalObserver(Observer):
         if self._shown and self._task is not None:
             self._shown.update(self._task, completed=applied_lsn, total=target_lsn)
 
+    def on_forecast(self, forecast: Forecast) -> None:
+        """Say it above the bar."""
+        self._console.print(Text(forecast.describe(), style=FORECAST_STYLES[forecast.verdict]))
+
     def _start(self, bars: Bars, text: str, total: int | None, completed: int) -> None:
         self._shown = bars
         bars.start()
@@ -129,6 +141,10 @@ class PlainObserver(Observer):
     def on_pinning(self, generation: int) -> None:
         """Say what may take a while."""
         write_line("waiting for a base backup")
+
+    def on_forecast(self, forecast: Forecast) -> None:
+        """Say it in a line."""
+        write_line(f"forecast: {forecast.describe()}")
 
 
 class JsonObserver(Observer):
@@ -164,6 +180,10 @@ class JsonObserver(Observer):
     def on_applied(self, applied_lsn: int, target_lsn: int) -> None:
         """Print `applied`."""
         write_json(Applied(lsn=applied_lsn, target_lsn=target_lsn))
+
+    def on_forecast(self, forecast: Forecast) -> None:
+        """Print `forecast`."""
+        write_json(Forecasted(says=forecast.describe(), forecast=forecast))
 
 
 def write_json(value: object) -> None:

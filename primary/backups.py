@@ -171,6 +171,10 @@ class BaseBackups:
         """Delete a base backup if it is there; what was never given out is not."""
         self._shelf.release(token)
 
+    def wipe(self) -> None:
+        """Remove what died half made or half removed, unless somebody is publishing just now."""
+        self._shelf.wipe()
+
     def artefacts(self, needed: Callable[[str], str | None]) -> Iterator[Finding]:
         """Yield every base backup, leftovers, and what is not ours: as `Shelf.artefacts`."""
         return self._shelf.artefacts(needed)

@@ -235,10 +235,12 @@ class Primary:
         """Carry out the retention, and return the slots that were invalidated just now.
 
         Base backups that an invalid slot leaves behind are deleted once the changes after them are
-        pruned: nobody could follow them. Otherwise as `Keeper.enforce`.
+        pruned: nobody could follow them. So is what publications that died left. Otherwise as
+        `Keeper.enforce`.
         """
         self.last_lsn()
         invalid = self._keeper.enforce()
+        self._backups.wipe()
         if pins := self._slots.pins.all():
             valid = {slot.name for slot in self._slots.all() if slot.invalid_because is None}
             pruned_lsn = self._database.pruned_lsn()

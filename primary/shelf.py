@@ -66,12 +66,24 @@ class Shelf:
         if not is_token(token) or not (self.root / token).is_dir():
             return
         self._files.remove(self.root / token / MANIFEST_NAME)
-        self._wipe()  # or else whoever is publishing does so in the end
+        self.wipe()  # or else whoever is publishing does so in the end
+
+    def wipe(self) -> bool:
+        """Remove leftovers, unless somebody is publishing: return whether that was possible."""
+        if not self.root.is_dir() or not any(map(_is_leftover, self._entries())):
+            return True
+        try:
+            lock = self._files.lock(self.lock_path).acquire()
+        except LockHeld:
+            return False  # it may be the one that is being published
+        with lock:
+            self.wipe_leftovers()
+        return True
 
     def wipe_leftovers(self) -> None:
         """Remove what died half made or half removed. For whoever holds the lock."""
         for entry in self._entries():
-            if _is_ours(entry) and not is_published(entry):
+            if _is_leftover(entry):
                 self._files.remove(entry)
 
     def artefacts(self, needed: Callable[[str], str | None]) -> Iterator[Finding]:
@@ -88,7 +100,7 @@ class Shelf:
                 yield Finding(Artefact.at(entry, "something else", NOT_OURS))
             elif not is_published(entry):
                 artefact = Artefact.at(entry, "half a base backup", "its publication died")
-                yield Finding(artefact, self._wipe)
+                yield Finding(artefact, self.wipe)
             elif reason := needed(intent_of(entry.name)):
                 yield Finding(Artefact.at(entry, "base backup", reason))
             else:
@@ -103,15 +115,6 @@ class Shelf:
         self.release(token)
         return not (self.root / token).is_dir()
 
-    def _wipe(self) -> bool:
-        try:
-            lock = self._files.lock(self.lock_path).acquire()
-        except LockHeld:
-            return False  # it may be the one that is being published
-        with lock:
-            self.wipe_leftovers()
-        return True
-
 
 def is_published(directory: Path) -> bool:
     """Return whether there is a base backup in `directory`: if and only if it has a manifest."""
@@ -120,3 +123,7 @@ def is_published(directory: Path) -> bool:
 
 def _is_ours(entry: Path) -> bool:
     return is_token(entry.name) and entry.is_dir() and not entry.is_symlink()
+
+
+def _is_leftover(entry: Path) -> bool:
+    return _is_ours(entry) and not is_published(entry)

@@ -29,5 +29,7 @@ class WriteRate:
 
     def per_s(self) -> float | None:
         """Return the rate, None before there are two samples."""
+        if len(self._samples) <= 1:
+            return None
         (then_s, then), (now_s, now) = self._samples[0], self._samples[-1]
-        return max(0.0, (now - then) / (now_s - then_s)) if now_s > then_s else None
+        return max(0.0, (now - then) / (now_s - then_s))

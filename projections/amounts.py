@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _SIZES = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 _LONGEST_S = 100 * 365 * 86_400
 _THOUSAND = 1000
+_SMALLEST = 1e-300
 _HAIR = 1e-9
 """More than what is lost in the last digits of a float."""
 
@@ -20,13 +22,11 @@ def duration(seconds: float) -> str:
     if seconds < 10:  # noqa: PLR2004  where a tenth is more than a hundredth of it
         return f"{max(0.0, seconds):.1f} s"
     left = round(seconds)
-    for number, (unit_s, name) in enumerate(_UNITS):
-        if left >= unit_s:
-            whole, rest = divmod(left, unit_s)
-            smaller_s, smaller = _UNITS[min(number + 1, len(_UNITS) - 1)]
-            part = rest // smaller_s
-            return f"{whole} {name} {part} {smaller}" if part else f"{whole} {name}"
-    raise AssertionError(f"no unit for {seconds} s")
+    for (unit_s, unit), (smaller_s, smaller) in pairwise(_UNITS):
+        whole, part = divmod(round(left / smaller_s), unit_s // smaller_s)
+        if whole:
+            return f"{whole} {unit} {part} {smaller}" if part else f"{whole} {unit}"
+    return f"{left} s"
 
 
 def size(size_bytes: float) -> str:
@@ -53,7 +53,7 @@ def rounded_down(number: float) -> float:
 
 
 def _rounded(number: float, whole: Callable[[float], int]) -> float:
-    if number <= 0 or math.isinf(number):
+    if not _SMALLEST < number < math.inf:
         return number
     unit = 10.0 ** (math.floor(math.log10(number)) - 1)
     return whole(number / unit) * unit

@@ -24,7 +24,7 @@ _NOT_NEGATIVE = msgspec.Meta(ge=0)
 Amount = Annotated[float, _NOT_NEGATIVE]
 
 
-class Verdict(enum.StrEnum):
+class Convergence(enum.StrEnum):
     """Whether a bootstrap can come to its end before the log that it needs is gone."""
 
     CONVERGES = "converges"
@@ -68,7 +68,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     `ratio` is how many times more is needed than there is; None if there is nothing at all.
     """
 
-    verdict: Verdict
+    verdict: Convergence
     says: str
     ratio: float | None
     remedies: tuple[Remedy, ...] = ()
@@ -90,7 +90,7 @@ def reasons_against(now: Situation) -> list[Reason]:
     reasons = [
         reason
         for reason in (*_stall(now), *_pace(now), *_windows(now), *_idle(now))
-        if reason.verdict is not Verdict.CONVERGES
+        if reason.verdict is not Convergence.CONVERGES
     ]
     return sorted(reasons, key=lambda one: -math.inf if one.ratio is None else -one.ratio)
 
@@ -102,6 +102,12 @@ def copy_s(now: Situation) -> float | None:
     if now.copy_bytes_per_s is None:
         return None
     return now.left_bytes / now.copy_bytes_per_s if now.copy_bytes_per_s else math.inf
+
+
+def ready_s(now: Situation) -> float | None:
+    """Return after how long the log can be applied; as `copy_s`, with the outage."""
+    copying_s = copy_s(now)
+    return None if copying_s is None else copying_s + now.check_s + now.outage_s
 
 
 def limits(now: Situation) -> Iterator[Limit]:
@@ -141,7 +147,9 @@ def _pace(now: Situation) -> Iterator[Reason]:
 def _windows(now: Situation) -> Iterator[Reason]:
     """Judge by each limit whether the log is kept until it can be applied."""
     write = now.write_changes_per_s or 0.0
-    before_s = (copy_s(now) or 0.0) + now.check_s + now.outage_s
+    before_s = ready_s(now)
+    if before_s is None:
+        before_s = now.check_s + now.outage_s
     waiting = now.backlog_changes + (write * before_s if write else 0.0)
     for limit in limits(now):
         yield _reason(
@@ -210,9 +218,9 @@ def _ratio(needed: float, there: float) -> float:
 
 def _reason(ratio: float, says: str, remedies: Iterable[Remedy]) -> Reason:
     if ratio >= EXCESS:
-        verdict = Verdict.CANNOT
+        verdict = Convergence.CANNOT
     else:
-        verdict = Verdict.DOUBTFUL if ratio * ROOM > 1 else Verdict.CONVERGES
+        verdict = Convergence.DOUBTFUL if ratio * ROOM > 1 else Convergence.CONVERGES
     return Reason(verdict=verdict, says=says, ratio=finite(ratio), remedies=tuple(remedies))
 
 

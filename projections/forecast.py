@@ -29,12 +29,13 @@ import msgspec
 from bootledger.positions import U64, U64_MAX
 from bootledger.projections.amounts import duration
 from bootledger.projections.convergence import (
+    Convergence,
     Reason,
     Situation,
-    Verdict,
     copy_s,
     finite,
     limits,
+    ready_s,
     reasons_against,
 )
 
@@ -44,19 +45,19 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
     `reasons` come worst first; there are none if it converges. `unknown` says what is not known,
     and would matter. `copy_ends_in_s` and `caught_up_in_s` are None if not known, or never; they
-    hold with the outage allowed for, if the log is kept. `needed_changes` is how many changes the
-    source must keep for the replica at most, `window_changes` how many its limits allow (None: any
-    number), and `window_share` the one by the other.
+    hold with the outage that is allowed for, and if the log is kept. `needed_changes` is how many
+    changes the source must keep for the replica at most, `window_changes` how many its limits allow
+    (None: any number), and `window_ratio` the first by the second.
     """
 
-    verdict: Verdict
+    verdict: Convergence
     reasons: tuple[Reason, ...]
     unknown: tuple[str, ...]
     copy_ends_in_s: float | None
     caught_up_in_s: float | None
     needed_changes: U64 | None
     window_changes: U64 | None
-    window_share: float | None
+    window_ratio: float | None
     situation: Situation
 
     def describe(self) -> str:
@@ -65,11 +66,11 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
             f"{what} in {duration(when_s)}"
             for what, when_s in (
                 ("copy ends", self.copy_ends_in_s if self.situation.left_bytes else None),
-                ("caught up", None if self.verdict is Verdict.CANNOT else self.caught_up_in_s),
+                ("caught up", None if self.verdict is Convergence.CANNOT else self.caught_up_in_s),
             )
             if when_s is not None
         ]
-        share = self.window_share
+        share = self.window_ratio
         parts = [
             ", ".join(times),
             "" if share is None else f"uses {share * 100:,.0f} % of the log window",
@@ -77,23 +78,22 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
             *self.unknown,
         ]
         said = "; ".join(part for part in parts if part)
-        return said if self.verdict is Verdict.CONVERGES else f"{_TITLES[self.verdict]}: {said}"
+        return said if self.verdict is Convergence.CONVERGES else f"{_TITLES[self.verdict]}: {said}"
 
 
-_ORDER = tuple(Verdict)
-_TITLES = {Verdict.DOUBTFUL: "may not converge", Verdict.CANNOT: "cannot converge"}
+_ORDER = tuple(Convergence)
+_TITLES = {Convergence.DOUBTFUL: "may not converge", Convergence.CANNOT: "cannot converge"}
 
 
 def forecast(now: Situation) -> Forecast:
     """Return what will become of the bootstrap in this situation. Pure."""
-    copying_s = copy_s(now)
-    before_s = None if copying_s is None else copying_s + now.check_s + now.outage_s
+    copying_s, before_s = copy_s(now), ready_s(now)
     waiting = _waiting(now, before_s)
     reasons = reasons_against(now)
     unknown, matters = _unknown(now)
-    verdict = max((one.verdict for one in reasons), key=_ORDER.index, default=Verdict.CONVERGES)
-    if matters and verdict is Verdict.CONVERGES:
-        verdict = Verdict.DOUBTFUL
+    verdict = max((one.verdict for one in reasons), key=_ORDER.index, default=Convergence.CONVERGES)
+    if matters and verdict is Convergence.CONVERGES:
+        verdict = Convergence.DOUBTFUL
     window = min((limit.changes for limit in limits(now)), default=None)
     return Forecast(
         verdict=verdict,
@@ -103,7 +103,7 @@ def forecast(now: Situation) -> Forecast:
         caught_up_in_s=_caught_up_s(now, before_s, waiting),
         needed_changes=_whole(waiting),
         window_changes=window,
-        window_share=None if waiting is None or not window else finite(waiting / window),
+        window_ratio=None if waiting is None or not window else finite(waiting / window),
         situation=now,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol, Self, runtime_checkable
 
 from bootledger.errors import CannotConverge, SourceUnavailable
-from bootledger.projections.convergence import Situation, Verdict
+from bootledger.projections.convergence import Convergence, Situation
 from bootledger.projections.forecast import Forecast, forecast
 from bootledger.projections.rates import Meter, Pace, pace_of_node
 from bootledger.replica.observer import Observer, Relay
@@ -24,6 +24,7 @@ TELL_S = 30.0
 """An observer is told a forecast that often, and whenever the verdict is another one."""
 PATIENCE_S = 60.0
 """So long must a bootstrap have worked without hope to be ended."""
+_AFTER_FAILURE_S = 60.0
 _WARM_S = 10.0
 """A write rate that was measured for less long is worth less than what the source says."""
 
@@ -45,13 +46,12 @@ def situation_of(
     own write rate counts where `write_changes_per_s` is None.
     """
     whole_bytes = info.size_bytes if check_bytes is None else check_bytes
+    told_per_s = info.write_rate_per_s if write_changes_per_s is None else write_changes_per_s
     logged = info.last_lsn - info.pruned_lsn
     return Situation(
         left_bytes=info.size_bytes if left_bytes is None else left_bytes,
         copy_bytes_per_s=pace.copy_bytes_per_s,
-        write_changes_per_s=(
-            info.write_rate_per_s if write_changes_per_s is None else write_changes_per_s
-        ),
+        write_changes_per_s=None if told_per_s is None else max(0.0, told_per_s),
         apply_changes_per_s=pace.apply_changes_per_s,
         backlog_changes=0 if has_lsn is None else max(0, info.last_lsn - has_lsn),
         check_s=whole_bytes / pace.check_bytes_per_s if pace.check_bytes_per_s else 0.0,
@@ -103,10 +103,10 @@ def look_at(source: Source) -> Callable[[], PrimaryInfo]:
 class Forecasting(Relay):
     """Tells `observer` everything, and `on_forecast` besides.
 
-    `look` asks the source where it stands (`HttpSource.info`), at most every `renew_s`, from the
-    thread that replicates. `past` are rates of an earlier bootstrap (`pace_of_node`), which count
-    until there are measured ones. `outage_s` is how long the link may be down meanwhile. May watch
-    several runs of one node, one after the other.
+    `look` asks the source where it stands (`look_at`), at most every `renew_s`, from the thread
+    that replicates. `past` are rates of an earlier bootstrap (`pace_of_node`), which count until
+    there are measured ones. `outage_s` is how long the link may be down meanwhile. May watch
+    several runs of one node, one by one.
 
     Raises `CannotConverge` right before a base backup is asked for, if the rates that are known
     rule it out; and while one is copied and caught up, once it has been ruled out for `patience_s`
@@ -145,7 +145,7 @@ class Forecasting(Relay):
         self._bootstraps = False
         self._info: PrimaryInfo | None = None
         self._renewed_at_s = self._told_at_s = float("-inf")
-        self._told: Verdict | None = None
+        self._told: Convergence | None = None
         self._hopeless_s = 0.0
         self._hopeless_at_s: float | None = None
 
@@ -160,7 +160,7 @@ class Forecasting(Relay):
         ignore: bool = False,
         outage_s: float = 0.0,
     ) -> Self:
-        """Return one for a node whose ledger is in `store` and may know its pace already.
+        """Return one that asks `source`, for a node whose ledger in `store` may know its pace.
 
         Raises `Corrupted` if the ledger cannot be read.
         """
@@ -195,7 +195,7 @@ class Forecasting(Relay):
         found = self._look_ahead(now_s)
         if found is not None:
             self._tell(found, now_s)
-            if found.verdict is Verdict.CANNOT and not self._ignore:
+            if found.verdict is Convergence.CANNOT and not self._ignore:
                 raise refusal(found)
 
     def on_fetched(self, fetched: Range) -> None:
@@ -241,7 +241,7 @@ class Forecasting(Relay):
             return
         if found.verdict is not self._told or now_s - self._told_at_s >= self._tell_s:
             self._tell(found, now_s)
-        if found.verdict is not Verdict.CANNOT:
+        if found.verdict is not Convergence.CANNOT:
             self._hopeless_s, self._hopeless_at_s = 0.0, None
             return
         if self._hopeless_at_s is not None:
@@ -261,7 +261,8 @@ class Forecasting(Relay):
             self._info = self._look()
         except SourceUnavailable:
             # Chunks may come from a mirror meanwhile; if nothing comes, the copy says so itself.
-            pass
+            # To ask in vain takes its time, so it is not done as often.
+            self._renewed_at_s = self._clock() + _AFTER_FAILURE_S
         else:
             self._written.see(self._info.last_lsn, now_s)
         return None if self._info is None else forecast(self._situation(self._info))

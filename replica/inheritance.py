@@ -1,12 +1,14 @@
-"""What a copy that was given up leaves to the next one of the same intent: its file."""
+"""What is here before a copy begins: the file of one that was given up, and what is in service."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from bootledger.basebackup.manifest import DATA_NAME
 from bootledger.errors import CorruptRecord
-from bootledger.files import Files
+from bootledger.files import Files, OpenFile
 from bootledger.replica.readers import READERS_LOCK_NAME, has_database
 from bootledger.replica.target import Target
 from bootledger.statemachine.progress import Snapshot
@@ -36,6 +38,20 @@ def inherit(target: Target, intent_id: UUID, snapshot: Snapshot, files: Files) -
     if too_long:
         files.open(data, size_bytes=snapshot.size_bytes).close()
     files.rename(data, heir, name="candidate")
+
+
+@contextmanager
+def database_in_service(target: Target, files: Files) -> Iterator[OpenFile | None]:
+    """Open the database that CURRENT names as a file of bytes, to be read; None if it names none.
+
+    Only the owner of the target writes to it, and not while it copies another.
+    """
+    current = target.current()
+    if current is None:
+        yield None
+        return
+    with files.open_to_read(target.directory(current) / DATA_NAME) as file:
+        yield file
 
 
 def _left_by(intent_id: UUID, target: Target, *, before: int) -> int | None:

@@ -1,12 +1,14 @@
-"""The manifest of the base backup being copied, kept in the candidate's directory."""
+"""The base backup being copied: its manifest, kept in the candidate's directory, and its file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from bootledger.basebackup.manifest import MANIFEST_NAME, Manifest
+from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME, Manifest
 from bootledger.basebackup.publishing import open_manifest, write_manifest
+from bootledger.basebackup.staging import Candidate
 from bootledger.errors import CorruptManifest
 from bootledger.files import Files
 from bootledger.replica.ports import Source
@@ -34,6 +36,25 @@ def fetch_manifest(source: Source, snapshot: Snapshot, directory: Path, files: F
     return write_manifest(
         path, _pieces(source, snapshot.token), files, digest=snapshot.manifest_digest
     )
+
+
+@contextmanager
+def open_candidate(
+    source: Source, snapshot: Snapshot, directory: Path, files: Files
+) -> Iterator[Candidate]:
+    """Open the candidate of `snapshot` in `directory`, with its manifest, for the block.
+
+    Raises as `fetch_manifest`, and `CorruptManifest` if the base backup is not a database.
+    """
+    with (
+        fetch_manifest(source, snapshot, directory, files) as manifest,
+        Candidate(directory, manifest, files) as candidate,
+    ):
+        if manifest.path != DATA_NAME:
+            raise CorruptManifest(
+                f"the base backup consists of {manifest.path!r}, a database is {DATA_NAME!r}"
+            )
+        yield candidate
 
 
 def _pieces(source: Source, token: str) -> Iterator[bytes]:

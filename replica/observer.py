@@ -52,7 +52,7 @@ class Observer:
 
 
 class Relay(Observer):
-    """Tells another observer everything: for who wants to hear as well, or add to it."""
+    """Tells another observer everything: for who wants to hear as well, or to add to it."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
@@ -85,10 +85,6 @@ class Relay(Observer):
         """Tell it."""
         self._observer.on_applied(applied_lsn, target_lsn)
 
-    def on_forecast(self, forecast: Forecast) -> None:
-        """Tell it."""
-        self._observer.on_forecast(forecast)
-
     def on_following(self, replication: ReplicaReplication) -> None:
         """Tell it."""
         self._observer.on_following(replication)
@@ -96,3 +92,7 @@ class Relay(Observer):
     def on_waiting(self, cause: BaseException, left_s: float) -> None:
         """Tell it."""
         self._observer.on_waiting(cause, left_s)
+
+    def on_forecast(self, forecast: Forecast) -> None:
+        """Tell it."""
+        self._observer.on_forecast(forecast)

@@ -17,6 +17,8 @@ SEAL_HEADER = "Bootledger-Seal"
 """In a request `NONCE-CRC`, in its answer `CRC`; both in hex."""
 SEALED_HEADERS = ("Authorization", "If-Match", "Range")
 """The headers of a request that decide what it means."""
+SEALED_PART_MAX_BYTES = 2**20
+"""Longest part of a manifest that a primary seals. A replica asks for no longer ones."""
 
 _REQUEST_SEAL = re.compile(r"([0-9a-f]{16})-[0-9a-f]{8}", re.ASCII)
 

@@ -6,21 +6,19 @@ licenses. Every step may be done again: after a crash between work and event, it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, closing
 from functools import partial
 from typing import assert_never
 
-from bootledger.basebackup.manifest import DATA_NAME
 from bootledger.basebackup.staging import Candidate
 from bootledger.errors import (
-    CorruptManifest,
     DivergedHistory,
     LogWindowLost,
     SnapshotLost,
     Stopped,
 )
-from bootledger.files import Files, OpenFile
+from bootledger.files import Files
 from bootledger.replica.agreement import (
     check_not_ahead,
     check_same_history,
@@ -31,8 +29,8 @@ from bootledger.replica.agreement import (
 )
 from bootledger.replica.copying import Copying
 from bootledger.replica.handle import BootstrapHandle
-from bootledger.replica.inheritance import inherit
-from bootledger.replica.manifests import fetch_manifest
+from bootledger.replica.inheritance import database_in_service, inherit
+from bootledger.replica.manifests import open_candidate
 from bootledger.replica.observer import Observer
 from bootledger.replica.ports import Applier, OpenApplier, Source, SourceIdentity
 from bootledger.replica.settings import Settings
@@ -172,22 +170,18 @@ class Steps:
         if handle.progress.phase is State.TRANSFERRING and snapshot is not None:
             inherit(self._target, handle.intent_id, snapshot, self._files)
 
-    @contextmanager
-    def _candidate(self, snapshot: Snapshot, handle: BootstrapHandle) -> Iterator[Candidate]:
+    def _candidate(
+        self, snapshot: Snapshot, handle: BootstrapHandle
+    ) -> AbstractContextManager[Candidate]:
         directory = self._target.create_generation(snapshot.generation, handle.intent_id)
-        with (
-            fetch_manifest(self._source, snapshot, directory, self._files) as manifest,
-            Candidate(directory, manifest, self._files) as candidate,
-        ):
-            if manifest.path != DATA_NAME:
-                raise CorruptManifest(
-                    f"the base backup consists of {manifest.path!r}, a database is {DATA_NAME!r}"
-                )
-            yield candidate
+        return open_candidate(self._source, snapshot, directory, self._files)
 
     def _fetch(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
         """Stage every missing chunk; what is here already is not fetched."""
-        with self._candidate(snapshot, handle) as candidate, self._in_service() as in_service:
+        with (
+            self._candidate(snapshot, handle) as candidate,
+            database_in_service(self._target, self._files) as in_service,
+        ):
             candidate.prepare()
             Copying(
                 self._source,
@@ -199,16 +193,6 @@ class Steps:
                 observer=self._observer,
                 check_stop=lambda: self.check_stop(handle),
             ).run()
-
-    @contextmanager
-    def _in_service(self) -> Iterator[OpenFile | None]:
-        """Open the database in service as a file: nobody writes to it while another is copied."""
-        current = self._target.current()
-        if current is None:
-            yield None
-            return
-        with self._files.open_to_read(self._target.directory(current) / DATA_NAME) as file:
-            yield file
 
     def _restore(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
         """Check that the whole candidate is the database that was pinned; changes nothing in it.

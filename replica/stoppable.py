@@ -37,15 +37,19 @@ class StoppableSource:
     """`source`, with `stop` asked ten times a second while it is waited for.
 
     Once that returns a cause, every method raises `Stopped` with it. The request goes on in its
-    thread until the link or its time-out ends it; what it brings is dropped. Only `pin`, which asks
-    by itself, and the chunks, which are fetched in threads anyway, are waited for by the caller.
+    thread until the link or its time-out ends it; what it brings is dropped. Only the chunks, which
+    are fetched in threads anyway, are waited for by the caller.
     """
 
     def __init__(self, source: RemoteSource, stop: Callable[[], str | None]) -> None:
         self._source = source
         self._stop = stop
 
-    def _ask(self, question: Callable[[], T]) -> T:
+    def _check_stop(self) -> None:
+        if cause := self._stop():
+            raise Stopped(cause, hint="the same command goes on from here")
+
+    def _ask(self, question: Callable[[], T], pause: Pause | None = None) -> T:
         answer: Future[T] = Future()
 
         def ask() -> None:
@@ -56,8 +60,7 @@ class StoppableSource:
 
         threading.Thread(target=ask, name="bootledger-asks", daemon=True).start()
         while not wait([answer], timeout=_LOOK_EVERY_S).done:
-            if cause := self._stop():
-                raise Stopped(cause, hint="the same command goes on from here")
+            (pause or self._check_stop)()
         return answer.result()
 
     def info(self) -> PrimaryInfo:
@@ -74,7 +77,17 @@ class StoppableSource:
 
     def pin(self, intent_id: str, generation: int, pause: Pause = go_on) -> Pin:
         """Ask the source; see the port."""
-        return self._source.pin(intent_id, generation, pause)
+        given_up = threading.Event()
+
+        def in_its_thread() -> None:
+            if given_up.is_set():
+                raise Stopped("nobody waits for this base backup any more")
+
+        # What the caller asks in between touches the ledger, which is the caller's thread's.
+        try:
+            return self._ask(partial(self._source.pin, intent_id, generation, in_its_thread), pause)
+        finally:
+            given_up.set()
 
     def read_manifest(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Ask the source; see the port."""

@@ -220,7 +220,7 @@ class Arena:
         time.sleep(self.chance.uniform(3, 6))
         self.start_replica()
 
-    def lose_window(self, patience_s: float) -> None:
+    def lose_window(self, patience_s: float = 60.0) -> None:
         """Let the replica be dead, without its slot, until the log has gone on without it."""
         self.lives[-1].kill()
         with Database.open(self.primary, Files(), name="primary") as primary:

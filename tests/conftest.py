@@ -38,6 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many seconds the long proof over a bad link lasts before it is calm",
     )
     parser.addoption(
+        "--fuzz-responses",
+        type=int,
+        default=500_000,
+        help="how many damaged answers of a primary a replica is given",
+    )
+    parser.addoption(
         "--store-states",
         type=int,
         default=75_000,

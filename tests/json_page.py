@@ -24,6 +24,7 @@ _UNITS = {
     "lsn_hint": "LSN",
     "_changes": "changes",
     "share": "0 to 1",
+    "_s": "s",
 }
 
 Schema = dict[str, "Schema"]

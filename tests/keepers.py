@@ -107,6 +107,25 @@ class WeatheredSource(ForwardingSource):
         return super().changes(after_lsn, limit)
 
 
+class NameOnly(ForwardingSource):
+    """Whatever primary is at a path when it is asked, as behind an address."""
+
+    def __init__(self, path: Path, files: Files) -> None:
+        self._path = path
+        self._files = files
+        self._opened: LocalSource | None = None
+
+    @property
+    def _source(self) -> Source:
+        self.close()
+        self._opened = LocalSource.open(self._path, self._files, chunk_bytes=CHUNK_BYTES)
+        return self._opened
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+
 @dataclass
 class World:
     """A primary, a target, the link between them, and the time."""
@@ -119,6 +138,7 @@ class World:
     observer: Observer | None = None
     chance: float = 0.5
     give_up_after_s: float | None = None
+    by_name: bool = False
     acknowledged: list[int] = field(default_factory=list)
     state: ReplicaReplication = field(
         default_factory=lambda: ReplicaReplication("local", poll_interval=timedelta(seconds=0.2))
@@ -142,8 +162,11 @@ class World:
     def open_source(self) -> Source:
         """Open the primary, as every attempt does."""
         self.weather.meet()
-        local = LocalSource.open(self.primary, self.files, chunk_bytes=CHUNK_BYTES)
-        return WeatheredSource(local, self.weather, self._acknowledge)
+        if self.by_name:
+            source: Source = NameOnly(self.primary, self.files)
+        else:
+            source = LocalSource.open(self.primary, self.files, chunk_bytes=CHUNK_BYTES)
+        return WeatheredSource(source, self.weather, self._acknowledge)
 
     def _acknowledge(self, after_lsn: int) -> None:
         """Note what the source is told, and compare it with what is durable at the replica."""

@@ -88,7 +88,7 @@ class Honest:
         except BootledgerError as error:
             status = {SnapshotLost: 404, InvalidValue: 400, LogWindowLost: 410}[type(error)]
             body, headers = msgspec.json.encode(problem_of(error)), {"Content-Type": PROBLEM_TYPE}
-        if status != HTTPStatus.PARTIAL_CONTENT:
+        if status != HTTPStatus.PARTIAL_CONTENT or asked.target.endswith("/manifest"):
             headers = {**headers, SEAL_HEADER: seal_answer(seal, status, body)}
         return http_answer(status, body, headers)
 

@@ -119,6 +119,7 @@ def test_for_minutes_behind_a_bad_link_the_replica_ends_equal(
             "freeze": 4,
             "drop_slot": 2,
             "keep_down": 1,
+            "lose_window": 1,
             "interfere": 2,
             "rival": 1,
         }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 
 import pytest
@@ -10,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bootledger.clock import now_ms
-from bootledger.errors import LogWindowLost
+from bootledger.errors import InvalidValue, LogWindowLost
 from bootledger.files import Files
-from bootledger.primary.retention import Retention
+from bootledger.primary.retention import Facts, Retention, held_bytes, why_invalid
 from bootledger.primary.service import Primary
-from bootledger.replica.wire import PinRequest
+from bootledger.replica.wire import PinRequest, Slot
 from bootledger.simulation.places import fresh_place
 
 NAMES = st.sampled_from(["one", "two", "three"])
@@ -185,9 +186,68 @@ class RetentionMachine(RuleBasedStateMachine):
         self._stack.close()
 
 
+# --- the reasons, one by one ---------------------------------------------------------------------
+
+FACTS = Facts(
+    last_lsn=1000, pruned_lsn=200, log_bytes=8000, now_ms=10_000_000, watched_since_ms=5_000_000
+)
+
+
+def slot_at(lsn: int, active_at_ms: int = 9_000_000) -> Slot:
+    """Return a valid slot."""
+    return Slot(name="r", acknowledged_lsn=lsn, created_at_ms=1, active_at_ms=active_at_ms)
+
+
+@pytest.mark.parametrize(
+    ("lsn", "active_at_ms", "retention", "reason"),
+    [
+        (199, 0, Retention(), "log-removed: LSN 199 is acknowledged, but changes up to 200 were"),
+        (200, 0, Retention(), None),
+        (900, 0, Retention(slot_max_changes=100), None),
+        (899, 0, Retention(slot_max_changes=100), "horizon: LSN 899 is .* 101 changes .* 100 are"),
+        (1001, 0, Retention(slot_max_changes=0), None),
+        (900, 0, Retention(slot_max_bytes=1000), None),
+        (899, 0, Retention(slot_max_bytes=1000), "bytes: LSN 899 .* about 1010 bytes .* 1000 are"),
+        (900, 9_000_000, Retention(slot_idle_ms=1_000_000), None),
+        (900, 8_999_999, Retention(slot_idle_ms=1_000_000), "idle-timeout: .* 1000001 ms, 1000000"),
+        (900, 0, Retention(slot_idle_ms=5_000_000), None),
+        (900, 11_000_000, Retention(slot_idle_ms=1), None),
+    ],
+)
+def test_a_slot_is_invalidated_just_beyond_its_limit(
+    lsn: int, active_at_ms: int, retention: Retention, reason: str | None
+) -> None:
+    """The reason tells the numbers; at the limit there is none."""
+    found = why_invalid(slot_at(lsn, active_at_ms), retention, FACTS)
+    assert found is None if reason is None else re.match(reason, str(found))
+
+
+def test_what_a_slot_holds_in_bytes_is_its_share_of_the_log() -> None:
+    """All of it is what all of it takes up; nothing of an empty log."""
+    assert [held_bytes(slot_at(lsn), FACTS) for lsn in (0, 200, 600, 1000, 2000)] == [
+        8000,
+        8000,
+        4000,
+        0,
+        0,
+    ]
+    assert held_bytes(slot_at(0), FACTS._replace(pruned_lsn=1000)) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"keep_changes": -1}, {"slot_max_bytes": 1.5}, {"slot_idle_ms": 0}]
+)
+def test_a_limit_that_is_none_is_refused(wrong: dict[str, int]) -> None:
+    """At once, not when it is carried out."""
+    with pytest.raises(InvalidValue):
+        Retention(**wrong)
+
+
+# --- histories -----------------------------------------------------------------------------------
+
 TestRetention = RetentionMachine.TestCase
 TestRetention.settings = settings(
-    max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=40, suppress_health_check=list(HealthCheck)
 )
 
 

@@ -201,8 +201,7 @@ class Endpoints:
     async def _file(self, call: Call, name: str) -> Answer:
         token = arguments.token(call.parts[0])
         found = await self._find(call, token, name, call.request.headers)
-        body = found.part if found.selected.length_bytes else b""
-        return Answer(found.selected.status, body, _file_headers(found))
+        return Answer(found.selected.status, found.body, _file_headers(found))
 
     async def _compressed(self, call: Call, part: FilePart) -> bytes | None:
         try:

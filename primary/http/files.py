@@ -19,6 +19,7 @@ from bootledger.files import translated
 from bootledger.primary.http.ranges import Selected, select
 from bootledger.primary.http.sending import FilePart
 from bootledger.primary.service import Primary
+from bootledger.replica.seal import SEALED_PART_MAX_BYTES
 
 _ROOT_DIGEST_BYTES = 32
 _SAMPLE_BYTES = 64 * 1024
@@ -35,6 +36,14 @@ class Found:
     tag: str
     selected: Selected
     digest: str | None = None
+    small: bytes | None = None
+
+    @property
+    def body(self) -> bytes | FilePart:
+        """What was asked for of it, in memory if it is to be sealed."""
+        if not self.selected.length_bytes:
+            return b""
+        return self.part if self.small is None else self.small
 
     @property
     def part(self) -> FilePart:
@@ -59,10 +68,13 @@ def find(primary: Primary, token: str, name: str, headers: Mapping[str, str]) ->
         digest = None
         if name == DATA_NAME and selected.length_bytes:
             digest = digest_of(primary, token, selected.offset_bytes, selected.length_bytes)
+        small = None
+        if name == MANIFEST_NAME and 0 < selected.length_bytes <= SEALED_PART_MAX_BYTES:
+            small = os.pread(file.fileno(), selected.length_bytes, selected.offset_bytes)
     except BaseException:
         file.close()
         raise
-    return Found(file, size_bytes, tag, selected, digest)
+    return Found(file, size_bytes, tag, selected, digest, small)
 
 
 def digest_of(primary: Primary, token: str, offset_bytes: int, length_bytes: int) -> str | None:

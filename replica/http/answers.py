@@ -115,11 +115,13 @@ def part(
     *,
     size_bytes: int | None = None,
     digest: str | None = None,
+    sealed: bool = False,
 ) -> Part:
     """Return the bytes of a file from `offset_bytes` on: fewer than asked only at its end.
 
     `asked` is the seal of the request to a primary, None of one to a mirror. `size_bytes` and
-    `digest`, the strong tag, are those of the whole file, where they are known.
+    `digest`, the strong tag, are those of the whole file, where they are known. `sealed` says
+    whether the bytes themselves must be the primary's word.
     """
     match answer.status:
         case HTTPStatus.PARTIAL_CONTENT:
@@ -136,6 +138,8 @@ def part(
                     f"where {length_bytes} from {offset_bytes} on were asked for",
                 )
             _check_plain(answer)
+            if sealed and not _is_sealed(answer, asked or ""):
+                raise _strange(answer, "without the primary's seal, or damaged on the way")
             if digest is not None and answer.header("ETag") not in ("", f'"{digest}"'):
                 raise _strange(answer, "of another base backup than the one that was pinned")
             return Part(answer.body, size)

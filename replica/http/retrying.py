@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -32,13 +31,12 @@ class Patience:
     Raises what the last try raised. Only `SourceUnavailable` is tried again.
     """
 
-    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self) -> None:
         self.asked_wait_s = 0.0
         self._retrying = Retrying(
             retry=retry_if_exception_type(SourceUnavailable),
             stop=stop_after_attempt(TRIES) | stop_before_delay(WITHIN_S),
             wait=self._wait,
-            sleep=sleep,
             reraise=True,
         )
 

@@ -33,6 +33,7 @@ from bootledger.replica.ports import (
     unnoticed,
 )
 from bootledger.replica.records import KEY_MAX_BYTES, VALUE_MAX_BYTES
+from bootledger.replica.seal import SEALED_PART_MAX_BYTES
 from bootledger.replica.wire import (
     MAX_WAIT_MS,
     Pinned,
@@ -150,10 +151,18 @@ class HttpSource:
 
         Raises `SnapshotLost` if the token is gone, `InvalidValue` for more than `MAX_CHUNK_BYTES`.
         """
-        return self._read(token, MANIFEST_NAME, offset_bytes, length_bytes)
+        _check_part(offset_bytes, length_bytes)
+        pieces = bytearray()
+        while True:
+            piece_bytes = min(length_bytes - len(pieces), SEALED_PART_MAX_BYTES)
+            piece = self._read(token, MANIFEST_NAME, offset_bytes + len(pieces), piece_bytes)
+            pieces += piece
+            if len(piece) < SEALED_PART_MAX_BYTES or len(pieces) == length_bytes:
+                return bytes(pieces)
 
     def read_chunk(self, token: str, offset_bytes: int, length_bytes: int) -> bytes:
         """Return that part of the base backup, from the primary; otherwise as `read_manifest`."""
+        _check_part(offset_bytes, length_bytes)
         return self._read(token, DATA_NAME, offset_bytes, length_bytes)
 
     def fetch_chunk(self, token: str, chunk: Chunk, rejected: Rejected = unnoticed) -> bytes:
@@ -201,9 +210,6 @@ class HttpSource:
             link.close()
 
     def _read(self, token: str, name: str, offset_bytes: int, length_bytes: int) -> bytes:
-        check_u64(offset_bytes, "offset_bytes")
-        if check_u64(length_bytes, "length_bytes") > MAX_CHUNK_BYTES:
-            raise InvalidValue(f"{length_bytes} bytes at once, {MAX_CHUNK_BYTES} are allowed")
         file = f"{_checked(token)}/{name}"
         with self._lock:
             size = self._sizes.get(file)
@@ -216,7 +222,13 @@ class HttpSource:
             "GET",
             f"/v1/base-backups/{file}",
             lambda answer, asked: answers.part(
-                answer, asked, offset_bytes, asked_bytes, size_bytes=size, digest=digest
+                answer,
+                asked,
+                offset_bytes,
+                asked_bytes,
+                size_bytes=size,
+                digest=digest,
+                sealed=name == MANIFEST_NAME,
             ),
             most_bytes=asked_bytes,
             headers=range_of(offset_bytes, asked_bytes) | match,
@@ -262,6 +274,12 @@ def _pinned_or_publishing(answer: Answer, asked: str) -> tuple[Pinned | Publishi
     if isinstance(found, Pinned):
         _checked(found.token)
     return found, answers.retry_after_s(answer)
+
+
+def _check_part(offset_bytes: int, length_bytes: int) -> None:
+    check_u64(offset_bytes, "offset_bytes")
+    if check_u64(length_bytes, "length_bytes") > MAX_CHUNK_BYTES:
+        raise InvalidValue(f"{length_bytes} bytes at once, {MAX_CHUNK_BYTES} are allowed")
 
 
 def _checked(token: object) -> str:

@@ -130,10 +130,9 @@ class Link:
             cut = self._unavailable(error)
             raise Wasted(str(cut), hint=cut.hint) from error
         finally:
-            if whole:
-                response.release_conn()
-            else:
+            if not whole:
                 response.close()
+            response.release_conn()  # a closed connection, too, has its place in the pool
         return Answer(response.status, head, data, str(self.address), time.monotonic() - began_s)
 
     def close(self) -> None:

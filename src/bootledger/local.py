@@ -31,6 +31,10 @@ from bootledger.replica.target import LEDGER_NAME, Target
 from bootledger.replica.waiting import Patience
 from bootledger.replica.wiring import applier, kept, owned
 
+DEFAULT_IN_FLIGHT = 4
+"""How many chunks are copied at once from a directory, unless settings are given: they keep the
+disk busy while others are hashed. More brings nothing."""
+
 
 def collect_garbage(
     target: Path,
@@ -114,7 +118,7 @@ def replicate(
     `IntentLog.open` do. Bad input and a missing source leave no trace of a target.
     """
     files = files or Files()
-    settings = settings or Settings()
+    settings = settings or Settings(max_in_flight=DEFAULT_IN_FLIGHT)
     _check_outside(source, target)
     with LocalSource.open(source, files, chunk_bytes=chunk_bytes) as primary:
         database_id = primary.identity().database_id
