@@ -24,6 +24,7 @@ from network_parts import (
     Memory,
     Replica,
     build,
+    cpu_s,
     curl_and_crc,
     held,
     nginx,
@@ -61,16 +62,19 @@ def worst(memories: list[Memory]) -> Memory:
     return max(memories, key=lambda memory: memory.peak)
 
 
-def on_loopback(work: Path, address: str, runs: int) -> None:
+def on_loopback(work: Path, address: str, server: int, runs: int) -> None:
     """Compare with curl and one CRC pass over the same file."""
     size_bytes = (work / "served" / "data.mdb").stat().st_size
-    unsynced, synced, replicas = [], [], []
-    with nginx(work / "served", work) as other:
+    unsynced, synced, replicas, cpu = [], [], [], []
+    with nginx(work / "served", work) as (other, other_server):
         for _ in range(runs):
+            before_s = cpu_s(other_server)
             read_s, took_s = curl_and_crc(other, "data.mdb", work / "copy")
+            between_s, ours_s = cpu_s(other_server), cpu_s(server)
             unsynced.append(read_s)
             synced.append(took_s)
             replicas.append(replicate(address, work / "replica"))
+            cpu.append((between_s - before_s, cpu_s(server) - ours_s))
             remove(work / "replica")
     whole = [run.took_s for run in replicas]
     copying = [run.phases_s["copying"] for run in replicas]
@@ -82,6 +86,8 @@ def on_loopback(work: Path, address: str, runs: int) -> None:
     ratio_of("curl, CRC32C, sync / replicate", synced, whole)
     ratio_of("curl, CRC32C, sync / copy", synced, copying)
     ratio_of("curl, CRC32C / copy", unsynced, copying)
+    for number, name in enumerate(("curl, nginx, CRC32C", "replica and server")):
+        print(f"CPU of {name:25} {statistics.median(it[number] for it in cpu):7.2f} s")
     print(f"replica: {worst([run.memory for run in replicas])}", flush=True)
 
 
@@ -121,7 +127,7 @@ def main() -> None:
             remove(work / "replica")
             with held(address) as token:
                 shutil.copy(work / "primary" / "basebackups" / token / "data.mdb", work / "served")
-                on_loopback(work, address, runs)
+                on_loopback(work, address, memory.pid, runs)
                 over_a_long_line(work, address, runs)
             print(f"server: {memory}", flush=True)
 

@@ -119,8 +119,8 @@ def process(*command: str, ready: str = "") -> Iterator[tuple[subprocess.Popen[s
 
 
 @contextlib.contextmanager
-def nginx(root: Path, work: Path) -> Iterator[str]:
-    """Serve a directory with nginx; yield its address."""
+def nginx(root: Path, work: Path) -> Iterator[tuple[str, int]]:
+    """Serve a directory with nginx; yield its address and its pid."""
     with socket_of_nobody() as port:
         pass
     scratch = "".join(
@@ -134,9 +134,9 @@ def nginx(root: Path, work: Path) -> Iterator[str]:
         f"http {{ access_log off; sendfile on; tcp_nopush on; {scratch}"
         f"server {{ listen 127.0.0.1:{port}; root {root}; }} }}"
     )
-    with process("nginx", "-c", str(config), "-p", str(work)):
+    with process("nginx", "-c", str(config), "-p", str(work)) as (child, _):
         time.sleep(0.5)
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port}", child.pid
 
 
 @contextlib.contextmanager
@@ -223,10 +223,14 @@ def replicate(address: str, target: Path, *options: str, node: str = "n") -> Rep
     return run
 
 
-def cpu_s() -> float:
-    """Return the CPU time of all children that have ended."""
-    times = os.times()
-    return times.children_user + times.children_system
+def cpu_s(*pids: int) -> float:
+    """Return the CPU time of this process, of its children that have ended, and of others."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    found = sum(os.times()[:4])
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        found += (int(fields[11]) + int(fields[12])) / ticks
+    return found
 
 
 def curl_and_crc(address: str, name: str, copy: Path) -> tuple[float, float]:

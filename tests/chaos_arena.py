@@ -113,6 +113,7 @@ class Arena:
     serve_options: tuple[str, ...]
     chunk_bytes: int
     lives: list[Life] = field(default_factory=list)
+    rivals: list[Life] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -220,7 +221,7 @@ class Arena:
         time.sleep(self.chance.uniform(3, 6))
         self.start_replica()
 
-    def lose_window(self, patience_s: float) -> None:
+    def lose_window(self, patience_s: float = 60.0) -> None:
         """Let the replica be dead, without its slot, until the log has gone on without it."""
         self.lives[-1].kill()
         with Database.open(self.primary, Files(), name="primary") as primary:
@@ -258,10 +259,11 @@ class Arena:
                 self.done["verbs"] += 1
 
     def rival(self) -> None:
-        """Let a second process want the same target: it is told that another one has it."""
-        argv = self._replicate("--once", "--give-up-after", "1")
-        code = self.nursery.start(argv, self.place / "rival.out").wait()
-        self.done[f"rival ended with {code}"] += 1
+        """Let a second process want the same target: one of them is told that the other has it."""
+        argv = self._replicate("--once", "--json", "--give-up-after", "1")
+        out = self.lives_at / f"rival-{len(self.rivals):04d}.out"
+        self.rivals.append(Life(self.nursery.start(argv, out)))
+        self.done[f"rival ended with {self.rivals[-1].process.wait()}"] += 1
 
     # --- how it ends ------------------------------------------------------------------------
 

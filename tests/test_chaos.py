@@ -47,7 +47,7 @@ def judged(arena: Arena, nursery: Nursery) -> dict[str, int]:
     assert verified.wait() == 0, verified.out.read_text()
     with contextlib.closing(LmdbEventStore.open(ledger)) as store:
         events = store.read(0, 10**6)
-    lives = [Told(it.process.pid, it.killed, it.said()) for it in arena.lives]
+    lives = [Told(it.process.pid, it.killed, it.said()) for it in (*arena.lives, *arena.rivals)]
     return {
         "writes acknowledged": len(acknowledged),
         "events": len(events),
@@ -59,7 +59,10 @@ def judged(arena: Arena, nursery: Nursery) -> dict[str, int]:
 
 def how_lives_ended(arena: Arena) -> dict[str, int]:
     """Return how many lives ended how."""
-    ends = ["killed" if it.killed else f"exit {it.process.poll()}" for it in arena.lives]
+    ends = [
+        "killed" if it.killed else f"exit {it.process.poll()}"
+        for it in (*arena.lives, *arena.rivals)
+    ]
     return {end: ends.count(end) for end in sorted(set(ends))}
 
 
@@ -119,6 +122,7 @@ def test_for_minutes_behind_a_bad_link_the_replica_ends_equal(
             "freeze": 4,
             "drop_slot": 2,
             "keep_down": 1,
+            "lose_window": 1,
             "interfere": 2,
             "rival": 1,
         }

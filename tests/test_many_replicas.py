@@ -53,7 +53,7 @@ def replicate_at_once(place: Path, count: int, *, records: int, chunk_bytes: int
         seen: set[int] = set()
         while any(replica.poll() is None for replica in replicas):
             seen |= _backups(primary)
-            time.sleep(0.01)
+            time.sleep(0.05)
         codes = [(replica.wait(), replica.err.read_text()) for replica in replicas]
         assert codes == [(0, "")] * count
         assert server.poll() is None
