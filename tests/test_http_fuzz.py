@@ -21,7 +21,7 @@ from bootledger.replica.wire import Pinned, decode_message
 pytestmark = pytest.mark.xdist_group("http_fuzz")
 
 MOST_RESIDENT_BYTES = 200 * 2**20
-BATCH = 1000
+BATCH = 500
 AT_ONCE = 48
 RECORDS = 20
 LAST = b"GET /healthz HTTP/1.1\r\nHost: p\r\nConnection: close\r\n\r\n"
@@ -113,9 +113,9 @@ def attack(tmp_path: Path) -> Iterator[Attack]:
         yield Attack(started, mutated(valid, seed=1), Counter())
 
 
-def test_thousands_of_damaged_requests_leave_the_server_sound(attack: Attack) -> None:
+def test_a_thousand_damaged_requests_leave_the_server_sound(attack: Attack) -> None:
     """No status 500, no traceback, no secret, flat memory, and others are answered."""
-    attack.run(2000)
+    attack.run(1000)
 
 
 @pytest.mark.crash
