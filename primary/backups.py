@@ -72,8 +72,9 @@ class BaseBackups:
     ) -> None:
         """`wait_s` is how long a publication waits for another one of the same database.
 
-        A base backup that is not older than `reuse_s` is shared. Tokens `for_network` cannot be
-        guessed (`bootledger.primary.tokens`).
+        One of this object is waited for as long as it moves on. A base backup that is not older
+        than `reuse_s` is shared. Tokens `for_network` cannot be guessed
+        (`bootledger.primary.tokens`).
         """
         self._chunk_bytes = chunk_bytes
         self._database = database
@@ -106,7 +107,7 @@ class BaseBackups:
         `basebackup.data.mdb` and `basebackup.manifest`.
 
         Raises `InvalidValue` for an intent id that is not made of a-z, 0-9 and `-`,
-        `SourceUnavailable` if another base backup is being published for longer than `wait_s`,
+        `SourceUnavailable` if another publication was waited for long enough (`wait_s`),
         `OutOfSpace` if there is no room, and leaves nothing behind then.
         """
         stem = stem_of(intent_id, generation)
@@ -231,6 +232,7 @@ class BaseBackups:
         """Take the lock of publications, waiting in short turns: `pause` is asked in between."""
         lock = self._files.lock(self._shelf.lock_path)
         deadline = time.monotonic() + self._wait_s
+        seen = None
         while True:
             left_s = deadline - time.monotonic()
             try:
@@ -244,6 +246,8 @@ class BaseBackups:
             pause()
             if running := self._running:
                 progress(*running)
+                if running != seen:  # it moves on: whoever waits for it waits for something
+                    seen, deadline = running, time.monotonic() + self._wait_s
 
     def _publish(self, token: str, pause: Pause, progress: Progress) -> None:
         def tell(done_bytes: int, size_bytes: int) -> None:

@@ -25,6 +25,7 @@ from bootledger.errors import (
     Stopped,
 )
 from bootledger.files import Files
+from bootledger.primary.backups import BaseBackups
 from bootledger.primary.service import Primary, Retention
 from bootledger.primary.slots import Slots
 from bootledger.primary.source import LocalSource
@@ -309,6 +310,17 @@ def test_what_a_replica_could_not_use_is_not_shared(
     assert pinned.lsn == place.database.last_lsn()
 
 
+def test_what_is_shared_counts_once_among_what_takes_up_room(place: Place) -> None:
+    """All tokens together take up what one of them would."""
+    primary = place.open()
+    pinned, _ = (primary.pin(request(name)) for name in "ab")
+    backups = BaseBackups(place.database, Files())
+    sizes = [found.artefact.size_bytes for found in backups.artefacts(lambda _: "needed")]
+    whole = place.file(pinned).st_blocks * 512
+    assert len(sizes) == 2
+    assert whole <= sum(sizes) < 1.5 * whole
+
+
 def test_a_library_shares_nothing_unless_told(place: Place) -> None:
     """`LocalSource` publishes for each intent, as it always did."""
     with LocalSource.open(place.path, place.files) as source:
@@ -352,6 +364,33 @@ def test_fifty_pins_at_once_publish_once(place: Place) -> None:
     assert {place.file(pinned).st_ino for pinned in pins} == {place.file(pins[0]).st_ino}
     assert place.file(pins[0]).st_nlink == 50
     assert {slot.acknowledged_lsn for slot in primary.slots()} == {lsn}
+
+
+def test_a_publication_that_moves_on_is_waited_for(place: Place) -> None:
+    """However long it takes: who waits is not sent away, is told how far it is, and is held."""
+    primary = Primary.open(place.path, place.files, wait_s=0.3)
+    told: list[tuple[int, int]] = []
+
+    def other() -> Pinned:
+        return primary.pin(request("b"), progress=lambda *numbers: told.append(numbers))
+
+    def slowly() -> None:
+        waited.wait(0.02)
+        held.update(slot.name for slot in primary.slots())
+
+    held: set[str] = set()
+    waited = threading.Event()
+    fill(place.database, 16)
+    with ThreadPoolExecutor(1) as pool, primary:
+        futures = []
+        place.files.do = lambda: futures.append(pool.submit(other))
+        place.files.at = "basebackup.copying"
+        first = primary.pin(request("a"), slowly)
+        second = futures[0].result()
+        assert place.file(first).st_ino == place.file(second).st_ino
+    assert told == sorted(told)
+    assert told
+    assert held == {"a", "b"}
 
 
 def test_two_processes_share_one_base_backup(place: Place) -> None:

@@ -256,5 +256,5 @@ class TestRetentionForLong(RetentionMachine.TestCase):
     """The same, for minutes."""
 
     settings = settings(
-        max_examples=2000, stateful_step_count=60, suppress_health_check=list(HealthCheck)
+        max_examples=1000, stateful_step_count=50, suppress_health_check=list(HealthCheck)
     )

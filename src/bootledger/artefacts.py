@@ -6,6 +6,7 @@ the reason why it stays or may go. Nothing is removed by finding it.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -73,13 +74,18 @@ def sweep(findings: Iterable[Finding], *, dry_run: bool = False) -> Swept:
 
 
 def bytes_on_disk(path: Path) -> int:
-    """Return how many bytes `path`, or everything below it, takes up. Follows no links."""
+    """Return how many bytes `path`, or everything below it, takes up. Follows no links.
+
+    A file of several names, like those of base backups that are shared, counts in equal parts.
+    """
     with translated(path):
         found = (path, *path.rglob("*")) if path.is_dir() and not path.is_symlink() else (path,)
         total = 0
         for item in found:
             try:
-                total += item.lstat().st_blocks * 512
+                found_stat = item.lstat()
             except FileNotFoundError:  # somebody else removed it
                 continue
+            names = found_stat.st_nlink if stat.S_ISREG(found_stat.st_mode) else 1
+            total += found_stat.st_blocks * 512 // names
         return total
