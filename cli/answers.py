@@ -186,6 +186,22 @@ class Merged(_Answer, frozen=True, kw_only=True):
     present: U64
 
 
+class SlotListed(_Answer, frozen=True, kw_only=True):
+    """One slot of a primary: changes after `acknowledged_lsn` are kept for that replica.
+
+    `held_bytes` is an estimate: the share of `held_changes` in the log, times what that takes on
+    disk. `invalid_because` is null as long as they are kept; else both are 0.
+    """
+
+    name: str
+    acknowledged_lsn: U64
+    held_changes: U64
+    held_bytes: U64
+    created_at_ms: U64
+    active_at_ms: U64
+    invalid_because: str | None
+
+
 ANSWERS: dict[str, object] = {
     "replicate": Step | Pinning | Fetched | Staged | Applied | Ended,
     "status": list[Standing],
@@ -196,6 +212,7 @@ ANSWERS: dict[str, object] = {
     "resume-point": Decided,
     "explain": Explanation,
     **dict.fromkeys(("hold", "release", "adopt", "abort", "discard"), Ruling),
+    "slots": list[SlotListed],
     "compact": CompactionDone,
     "gc": Tidied,
     "verify": Verdict,

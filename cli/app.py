@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bootledger.cli import compact, exchange, history, schema, verbs, verify, watch
+from bootledger.cli import compact, exchange, history, schema, slots, verbs, verify, watch
 from bootledger.cli.answers import Ended
 from bootledger.cli.base import (
     HEADINGS,
@@ -58,6 +58,7 @@ __all__ = [
     "schema",
     "serve",
     "simulate",
+    "slots",
     "verbs",
     "verify",
     "watch",

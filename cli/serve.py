@@ -18,8 +18,6 @@ from bootledger.cli.watching import write_json, write_line
 from bootledger.errors import InvalidValue
 from bootledger.files import Files
 from bootledger.primary.http.limits import Limits
-from bootledger.primary.http.server import Options
-from bootledger.primary.http.server import serve as serve_primary
 from bootledger.primary.service import Primary, Retention
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([kMGT]?)", re.ASCII)
@@ -112,6 +110,9 @@ def serve(  # noqa: PLR0913 - options are what a command has
     SIGHUP reads tokens and certificates again. The log goes to standard error: a line for each
     request, no secret in any.
     """
+    # aiohttp takes a while to import: the other commands do not wait for it.
+    from bootledger.primary.http import server  # noqa: PLC0415
+
     log_to_stderr(json=json)
 
     def listening(url: str) -> None:
@@ -122,7 +123,7 @@ def serve(  # noqa: PLR0913 - options are what a command has
 
     with told_to_people():
         host, port = address_of(listen)
-        options = Options(
+        options = server.Options(
             host=host,
             port=port,
             tokens=tokens,
@@ -144,7 +145,7 @@ def serve(  # noqa: PLR0913 - options are what a command has
         with Primary.open(
             primary, Files(), retention=retention, reuse_backups_s=reuse_backups_for
         ) as served:
-            serve_primary(served, options, listening)
+            server.serve(served, options, listening)
 
 
 class _Line(logging.Formatter):

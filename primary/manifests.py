@@ -12,7 +12,7 @@ from bootledger.errors import SnapshotLost
 from bootledger.files import translated
 from bootledger.residency import keep_residency_low
 
-_KEPT = 4
+_KEPT = 16
 
 
 class Manifests:

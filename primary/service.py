@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -12,71 +10,41 @@ from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME, Chunk
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
 from bootledger.clock import Clock, now_ms
 from bootledger.environment import DEFAULT_WAIT_S
-from bootledger.errors import DivergedHistory, LogWindowLost, SlotInvalid, SnapshotLost
+from bootledger.errors import LogWindowLost, SnapshotLost
 from bootledger.files import Files, translated
 from bootledger.positions import check_u64
 from bootledger.primary.backups import BackupInfo, BaseBackups
 from bootledger.primary.place import Place
-from bootledger.primary.retention import Facts, Retention, why_invalid
+from bootledger.primary.publication import Progress
+from bootledger.primary.retention import Keeper, Retention
 from bootledger.primary.slots import Slots
+from bootledger.primary.tokens import generation_of, intent_of
+from bootledger.primary.write_rate import WriteRate
 from bootledger.replica.database import Database
 from bootledger.replica.ports import Change, Pause, go_on
 from bootledger.replica.wire import Pinned, PinRequest, PrimaryInfo, Slot
 
 __all__ = ["BackupInfo", "Primary", "Retention"]
 
-_RATE_WINDOW_S = 60.0
-_SAMPLE_EVERY_S = 1.0
 
-
-class WriteRate:
-    """How many changes a second were written over the last minute or so. Pure: time is passed in.
-
-    Measured between the newest sample and the newest one that is a minute older; over less as long
-    as there is none, over more if nobody looked in between.
-    """
-
-    def __init__(self) -> None:
-        self._samples: deque[tuple[float, int]] = deque()
-
-    def saw(self, lsn: int, now_s: float) -> None:
-        """Take a sample, unless the last one was taken a moment ago."""
-        if self._samples and now_s - self._samples[-1][0] < _SAMPLE_EVERY_S:
-            return
-        self._samples.append((now_s, lsn))
-        while len(self._samples) > 2 and now_s - self._samples[1][0] >= _RATE_WINDOW_S:  # noqa: PLR2004
-            self._samples.popleft()
-
-    def per_s(self) -> float | None:
-        """Return the rate, None before there are two samples."""
-        if len(self._samples) < 2:  # noqa: PLR2004
-            return None
-        (then_s, then), *_, (now_s, now) = self._samples
-        return max(0.0, (now - then) / (now_s - then_s))
+def _ignore(_done_bytes: int, _size_bytes: int) -> None: ...
 
 
 class Primary:
     """What serves a database to its replicas. Thread-safe, blocking; several processes may.
 
     Every method raises `SourceUnavailable` if the database has left its place since it was opened.
-    Call `enforce` again and again: it is what keeps the log from growing for ever.
+    Call `enforce` every few seconds: it is what makes acknowledgements durable for certain, and
+    keeps the log from growing for ever.
     """
 
     def __init__(
-        self,
-        database: Database,
-        backups: BaseBackups,
-        slots: Slots,
-        *,
-        retention: Retention,
-        clock: Clock,
+        self, database: Database, backups: BaseBackups, slots: Slots, keeper: Keeper
     ) -> None:
         self._database = database
         self._backups = backups
         self._slots = slots
-        self._retention = retention
-        self._clock = clock
-        self._opened_at_ms = clock()
+        self._keeper = keeper
         self._place = Place(database.path)
         self._rate = WriteRate()
 
@@ -94,9 +62,10 @@ class Primary:
     ) -> Self:
         """Open the primary in the directory `path`; another process may go on writing to it.
 
-        `retention` is what `enforce` carries out. A base backup that is not older than
-        `reuse_backups_s` is shared, if it can still be followed. `wait_s` is how long `pin` waits
-        for another publication, and a write to the slots for another process.
+        `retention` is what `enforce` carries out, no limits unless given. A base backup that is not
+        older than `reuse_backups_s` is shared, if it can be followed with room to spare. `wait_s`
+        is how long `pin` waits for another publication, and a write to the slots for another
+        process.
 
         Raises what `Database.open` and `Slots.open` raise.
         """
@@ -115,28 +84,31 @@ class Primary:
             for_network=True,
             clock=clock,
         )
-        return cls(database, backups, slots, retention=retention or Retention(), clock=clock)
+        return cls(
+            database, backups, slots, Keeper(database, slots, retention or Retention(), clock=clock)
+        )
 
     # --- looking ----------------------------------------------------------------------------
 
     def info(self) -> PrimaryInfo:
         """Return which database this is and where it stands."""
+        self.last_lsn()
         identity = self._database.identity()
-        last_lsn = self.last_lsn()
+        facts, retention = self._keeper.facts(), self._keeper.retention
         data = self._database.path / DATA_NAME
         with translated(data):
             size_bytes = data.stat().st_size
         return PrimaryInfo(
             database_id=identity.database_id,
             timeline=identity.timeline,
-            last_lsn=last_lsn,
-            pruned_lsn=self._database.pruned_lsn(),
+            last_lsn=facts.last_lsn,
+            pruned_lsn=facts.pruned_lsn,
             size_bytes=size_bytes,
-            log_bytes=self._database.log_bytes(),
+            log_bytes=facts.log_bytes,
             write_rate_per_s=self._rate.per_s(),
-            slot_max_changes=self._retention.slot_max_changes,
-            slot_max_bytes=self._retention.slot_max_bytes,
-            slot_idle_ms=self._retention.slot_idle_ms,
+            slot_max_changes=retention.slot_max_changes,
+            slot_max_bytes=retention.slot_max_bytes,
+            slot_idle_ms=retention.slot_idle_ms,
         )
 
     def last_lsn(self) -> int:
@@ -149,38 +121,41 @@ class Primary:
     # --- base backups -----------------------------------------------------------------------
 
     def pin(
-        self,
-        request: PinRequest,
-        pause: Pause = go_on,
-        progress: Callable[[int, int], None] = lambda _done_bytes, _size_bytes: None,
+        self, request: PinRequest, pause: Pause = go_on, progress: Progress = _ignore
     ) -> Pinned:
         """Publish or share a base backup for this intent and generation, held by a slot.
 
         The slot is durable before the first byte of the database is read, at the LSN then, and
-        holds every change after the base backup's. Harmless when repeated: the base backup that
-        exists is returned as long as the changes after it are there; else it is replaced.
-        `progress` is told how many bytes are done, of how many; also of the publication by
-        somebody else in this process that is waited for.
-
-        Otherwise as `BaseBackups.pin`. Raises `InvalidValue` for a slot's name that is none, and
-        what `hold_slot` raises.
+        holds every change after the base backup's. Base backups of earlier generations of the
+        intent are released. Harmless when repeated: the base backup that exists is returned as
+        long as the changes after it are there; else it is replaced, under another token.
+        `progress` is told how many bytes are done, of how many; also of a publication by another
+        thread that is waited for. Otherwise as `BaseBackups.pin` and `Slots.hold`.
         """
         self._place.check()
-        if not self._backups.is_pinned(request.intent_id, request.generation):
+        slot, intent_id, generation = request.slot, request.intent_id, request.generation
+        keeper = self._keeper
+        if not self._backups.is_pinned(intent_id, generation):
             # A new bootstrap: what the replica had before does not count any more.
-            self.hold_slot(request.slot, self.last_lsn())
+            keeper.hold_newest(slot)
 
-        def hold(lsn: int) -> bool:
-            try:
-                self._hold(request.slot, lsn, at_least=True)
-            except (LogWindowLost, DivergedHistory):
-                return False
-            return True
+        def pausing() -> None:
+            pause()
+            self._slots.touch(slot)
 
         pin = self._backups.pin(
-            request.intent_id, request.generation, pause, hold=hold, progress=progress
+            intent_id,
+            generation,
+            pausing,
+            hold=lambda lsn: keeper.holds(slot, lsn),
+            share=lambda lsn: keeper.has_room(lsn) and keeper.holds(slot, lsn),
+            progress=progress,
         )
-        self._slots.pins.add(pin.token, request.slot)
+        self._slots.pins.add(pin.token, slot)
+        for token, its_slot in self._slots.pins.all().items():
+            earlier = intent_of(token) == intent_id and generation_of(token) < generation
+            if earlier and its_slot == slot:
+                self.release(token)
         return Pinned(**pin._asdict())
 
     def backup_file(self, token: str, name: str) -> Path:
@@ -220,46 +195,36 @@ class Primary:
     # --- the log and its slots --------------------------------------------------------------
 
     def changes(self, after_lsn: int, limit: int, slot: str | None) -> list[Change]:
-        """Return changes after an LSN, as `Database.changes`; a slot has everything up to it.
+        """Return changes after an LSN, as `Database.changes`; `slot` has everything up to there.
 
-        A slot that is missing or invalid is not in the way as long as the changes are there: it is
-        made, or valid again, unless it would be invalidated at once.
+        A slot that is missing or invalid is not in the way of changes that are there: it is made,
+        or made valid again, unless it is beyond a limit.
 
-        Raises `LogWindowLost` if the next change is no longer kept, and the `SlotInvalid` that says
-        why if it is because the slot was invalidated; `DivergedHistory` if this database has not
-        come as far as `after_lsn`.
+        Raises `LogWindowLost` if the next change is no longer kept, the `SlotInvalid` that says why
+        if the slot was invalidated; `DivergedHistory` if this database has not come as far as
+        `after_lsn`.
         """
         self._place.check()
         try:
             found = self._database.changes(after_lsn, limit)
         except LogWindowLost as lost:
-            if slot is not None:
-                self._tell_why(slot, lost)
-            raise
+            raise (lost if slot is None else self._keeper.why_lost(slot, lost)) from None
         if slot is not None:
-            held = self._slots.acknowledge(slot, after_lsn)
-            if held is None or held.invalid_because is not None:
-                self._hold_again(slot, after_lsn, held)
+            self._keeper.acknowledge(slot, after_lsn)
         return found
 
     def hold_slot(self, name: str, lsn: int) -> Slot:
-        """Hold the changes after `lsn` for a replica: make its slot, or make it valid again there.
-
-        Durable when this returns. Raises `LogWindowLost` if they are no longer kept, and the
-        `SlotInvalid` that says why if the slot was invalidated; `DivergedHistory` if this database
-        has not come as far; otherwise as `Slots.hold`.
-        """
+        """Hold the changes after `lsn` for a replica, which has it: as `Keeper.hold`."""
         self._place.check()
-        try:
-            return self._hold(name, lsn, at_least=False)
-        except LogWindowLost as lost:
-            self._tell_why(name, lost)
-            raise
+        return self._keeper.hold(name, lsn)
 
     def drop_slot(self, name: str) -> None:
-        """Remove a slot; nothing is held for that replica any more. Harmless when repeated."""
+        """Remove a slot and its base backups: that replica is gone. Harmless when repeated."""
         self._place.check()
         self._slots.drop(name)
+        for token, slot in self._slots.pins.all().items():
+            if slot == name:
+                self.release(token)
 
     def slots(self) -> list[Slot]:
         """Return every slot, by name."""
@@ -267,16 +232,22 @@ class Primary:
         return self._slots.all()
 
     def enforce(self) -> list[Slot]:
-        """Carry out the retention, and return the slots that were invalidated by it just now.
+        """Carry out the retention, and return the slots that were invalidated just now.
 
-        What was acknowledged is durable first. The log is pruned in bounded transactions, up to
-        what the valid slots and `keep_changes` leave over; cut short, the next call goes on.
+        Base backups that an invalid slot leaves behind are deleted once the changes after them are
+        pruned: nobody could follow them. So is what publications that died left. Otherwise as
+        `Keeper.enforce`.
         """
-        facts = self._facts()
-        invalid = self._slots.invalidate(lambda slot: why_invalid(slot, self._retention, facts))
-        keep = self._retention.keep_changes
-        if keep is not None and facts.last_lsn - keep > facts.pruned_lsn:
-            self._database.prune(self._slots.let_go(facts.last_lsn - keep))
+        self.last_lsn()
+        invalid = self._keeper.enforce()
+        self._backups.wipe()
+        if pins := self._slots.pins.all():
+            valid = {slot.name for slot in self._slots.all() if slot.invalid_because is None}
+            pruned_lsn = self._database.pruned_lsn()
+            lsns = {backup.token: backup.lsn for backup in self._backups.all()}
+            for token, slot in pins.items():
+                if token not in lsns or (slot not in valid and lsns[token] < pruned_lsn):
+                    self.release(token)
         return invalid
 
     def close(self) -> None:
@@ -285,57 +256,6 @@ class Primary:
             self._slots.close()
         finally:
             self._database.close()
-
-    def _facts(self) -> Facts:
-        last_lsn = self.last_lsn()
-        return Facts(
-            last_lsn=last_lsn,
-            pruned_lsn=self._database.pruned_lsn(),
-            log_bytes=self._database.log_bytes(),
-            now_ms=self._clock(),
-            watched_since_ms=self._opened_at_ms,
-        )
-
-    def _hold(self, name: str, lsn: int, *, at_least: bool) -> Slot:
-        last_lsn = self._database.last_lsn()
-        if check_u64(lsn, "lsn") > last_lsn:
-            raise DivergedHistory(
-                f"changes after LSN {lsn} were to be held, but the last LSN is {last_lsn}",
-                hint="this database was put back to an older state than its replica has",
-            )
-        self._check_kept(lsn)
-        slot = self._slots.hold(name, lsn, last_lsn=last_lsn, at_least=at_least)
-        # An application that prunes does not ask: look again, now that everybody else does.
-        try:
-            self._check_kept(lsn)
-        except LogWindowLost:
-            facts = self._facts()
-            self._slots.invalidate(
-                lambda other: why_invalid(other, Retention(), facts) if other == slot else None
-            )
-            raise
-        return slot
-
-    def _check_kept(self, lsn: int) -> None:
-        if lsn < (pruned_lsn := self._database.pruned_lsn()):
-            raise LogWindowLost(
-                f"changes after LSN {lsn} are needed, but those up to {pruned_lsn} are pruned",
-                hint="start again from a new base backup",
-            )
-
-    def _hold_again(self, name: str, lsn: int, slot: Slot | None) -> None:
-        facts = self._facts()
-        again = Slot(name=name, acknowledged_lsn=lsn, created_at_ms=0, active_at_ms=facts.now_ms)
-        if slot is None or why_invalid(again, self._retention, facts) is None:
-            self.hold_slot(name, lsn)
-
-    def _tell_why(self, name: str, lost: LogWindowLost) -> None:
-        """Raise the reason why the slot no longer holds, if there is one."""
-        slot = self._slots.get(name)
-        if slot is not None and slot.invalid_because is not None:
-            raise SlotInvalid(
-                f"slot {name!r} is invalid: {slot.invalid_because}", hint=lost.hint
-            ) from lost
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from bootledger.environment import Databases, Transaction
-from bootledger.errors import CorruptRecord, InvalidValue, UnknownFormat
+from bootledger.errors import CorruptRecord, UnknownFormat
 from bootledger.positions import TEXT_MAX_BYTES
 from bootledger.replica.wire import Slot
 from bootledger.sealing import seal, unseal
@@ -141,10 +141,3 @@ def _text(data: bytes, what: str) -> str:
         return data.decode()
     except UnicodeDecodeError as wrong:
         raise CorruptRecord(f"{what} is not UTF-8: {wrong}") from wrong
-
-
-def check_token(token: object) -> str:
-    """Return `token` if it can be a key, else raise `InvalidValue`."""
-    if not isinstance(token, str) or not token.isascii() or not 0 < len(token) <= 255:  # noqa: PLR2004
-        raise InvalidValue(f"{str(token)[:80]!r} is no token")
-    return token

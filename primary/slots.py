@@ -120,11 +120,10 @@ class Slots:
 
     # --- holding ----------------------------------------------------------------------------
 
-    def hold(self, name: str, lsn: int, *, last_lsn: int, at_least: bool = False) -> Slot:
+    def hold(self, name: str, lsn: int, *, last_lsn: int) -> Slot:
         """Hold the changes after `lsn` for the replica of that name: make the slot, or move it.
 
-        One that was invalid is valid again. With `at_least`, a valid slot that holds more is left
-        to hold it. `last_lsn` is what the database has now.
+        One that was invalid is valid again. `last_lsn` is what the database has now.
 
         Durable when this returns. Whoever calls it looks afterwards whether the database still has
         the change after `lsn`: an application may prune without asking here. Raises
@@ -149,16 +148,13 @@ class Slots:
                     f"there are {MAX_SLOTS} slots, none is left for {name[:80]!r}",
                     hint="`bootledger drop-slot` those of replicas that are gone",
                 )
-            held = lsn
-            if at_least and found is not None and found.slot.invalid_because is None:
-                held = min(lsn, found.slot.acknowledged_lsn)
             hold = tables.number(txn, db, tables.HOLDS) + 1
             tables.put_number(txn, db, tables.HOLDS, hold)
             stored = Stored(
                 hold,
                 Slot(
                     name=name,
-                    acknowledged_lsn=held,
+                    acknowledged_lsn=lsn,
                     created_at_ms=found.slot.created_at_ms if found else now,
                     active_at_ms=now,
                 ),
@@ -188,8 +184,9 @@ class Slots:
             before = self._said.get(name)
             if before is None or before.hold < stored.hold:
                 before = _Said(stored.hold, 0, 0)
-            said = _Said(before.hold, max(before.lsn, lsn), max(before.at_ms, self._clock()))
-            self._said[name] = said
+            said = _Said(stored.hold, max(before.lsn, lsn), max(before.at_ms, self._clock()))
+            if before.hold == stored.hold:  # else it was held again since it was read
+                self._said[name] = said
             due = time.monotonic() - self._flushed_s >= self._flush_s
             if due:
                 self._flushed_s = time.monotonic()  # this thread does it, no other one

@@ -53,3 +53,8 @@ def has_stem(token: str, stem: str, *, random: bool) -> bool:
 def intent_of(token: str) -> str:
     """Return the id of the intent that a token was made for."""
     return token.partition(".")[0]
+
+
+def generation_of(token: str) -> int:
+    """Return the generation that a token was made for."""
+    return int(token.split(".")[1])

@@ -49,6 +49,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=0,
         help="which random ledgers those are, and which of their disks",
     )
+    parser.addoption(
+        "--fuzz-requests",
+        type=int,
+        default=100_000,
+        help="how many mutated requests the long form of that test sends to a server",
+    )
 
 
 @pytest.fixture(scope="session")

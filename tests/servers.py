@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,12 @@ from pathlib import Path
 import trustme
 
 _END_S = 30
+_OTHER_LIMITS = """
+import functools, json, sys
+from bootledger.cli import main, serve
+serve.Limits = functools.partial(serve.Limits, **json.loads(sys.argv.pop(1)))
+main()
+"""
 
 
 @dataclass
@@ -27,6 +34,7 @@ class Server:
     primary: Path
     options: tuple[object, ...]
     log: Path
+    limits: dict[str, float] | None = None
     address: str = ""
     process: subprocess.Popen[str] = field(init=False)
 
@@ -41,10 +49,12 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it listens; on the port that it had before, if it had one."""
         listen = f"127.0.0.1:{self.port if self.address else 0}"
-        command = [sys.executable, "-m", "bootledger", "serve", self.primary, "--listen", listen]
+        command = [sys.executable, "-m", "bootledger", "serve"]
+        if self.limits is not None:
+            command = [sys.executable, "-c", _OTHER_LIMITS, json.dumps(self.limits), "serve"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                list(map(str, (*command, *self.options))),
+                list(map(str, (*command, self.primary, "--listen", listen, *self.options))),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -79,10 +89,15 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(primary: Path, *options: object) -> Iterator[Server]:
-    """Serve a primary on a free port of 127.0.0.1 for the length of the block."""
+def server(
+    primary: Path, *options: object, limits: dict[str, float] | None = None
+) -> Iterator[Server]:
+    """Serve a primary on a free port of 127.0.0.1 for the length of the block.
+
+    `limits` are fields of `Limits` that are to have other values: tests have less patience.
+    """
     with tempfile.TemporaryDirectory(prefix="bootledger-server-") as directory:
-        started = Server(primary, options, Path(directory) / "log")
+        started = Server(primary, options, Path(directory) / "log", limits)
         started.start()
         try:
             yield started

@@ -78,6 +78,7 @@ POOL = urllib3.PoolManager(retries=False, timeout=30)
 
 
 def ask(address: str, method: str, path: str, **how: object) -> urllib3.BaseHTTPResponse:
+    """Send one request, without another try."""
     return POOL.request(method, address + path, **how)  # type: ignore[arg-type]
 
 
@@ -111,6 +112,7 @@ def files_of(primary: Path, pinned: Pinned) -> tuple[bytes, bytes]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve one primary to all tests that change nothing of it."""
     path = tmp_path_factory.mktemp("http") / "primary"
     make_primary(path, records=RECORDS)
     with Database.open(path, Files(), name="primary") as primary:
@@ -555,7 +557,7 @@ def test_tls_lets_in_who_is_known_and_nobody_else(tmp_path: Path) -> None:
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         old.load_verify_locations(known.ca)
         old.load_cert_chain(known.client_certificate, known.client_key)
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="TLSv1_1"):
             old.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises((urllib3.exceptions.SSLError, urllib3.exceptions.ProtocolError)):
             try_it(ssl_context=old)

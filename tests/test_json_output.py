@@ -43,6 +43,7 @@ def test_what_every_command_prints_is_what_its_schema_says(tmp_path: Path) -> No
     make_primary(primary)
     lines = printed("replicate", primary, target, "--node", NODE)
     assert {line["event"] for line in lines} >= {"step", "pinning", "fetched", "staged", "outcome"}
+    printed("slots", primary)
     printed("gc", target, "--dry-run")
     printed("verify", target)
     (told,) = printed("status", target)

@@ -12,6 +12,7 @@ import errno
 import logging
 import socket
 import ssl
+from asyncio.sslproto import SSLProtocol
 from http import HTTPStatus
 
 from aiohttp import web
@@ -27,6 +28,7 @@ SERVER_NAME = "bootledger"
 
 _READ_BYTES = 16 * 1024
 _HANDSHAKE_S = 10.0
+_LINGER_S = 0.5
 _TOO_MANY_FILES_S = 0.5
 _BACKLOG = 512
 
@@ -50,7 +52,7 @@ class Connection(web.RequestHandler):
             max_line_size=limits.line_bytes,
             max_field_size=limits.header_bytes,
             max_headers=limits.headers,
-            lingering_time=2.0,
+            lingering_time=_LINGER_S,
             auto_decompress=False,
         )
         self.crowded = crowded
@@ -88,7 +90,10 @@ class Connection(web.RequestHandler):
         super().data_received(data)
 
     def answering(self, *, begun: bool) -> None:
-        """Hear that a request is there whole and being answered, or that it has been answered."""
+        """Hear that the head of a request is there, and whether the answer is under way.
+
+        It is from when the body was read, or none is expected, until all of it was sent.
+        """
         self._asked = True
         self._ahead_bytes = 0 if begun else None
 
@@ -133,6 +138,9 @@ class Doorman:
         self._limits = limits
         self._tls = tls
         self._admission = Admission(limits)
+        if tls is not None:
+            # A buffer of 256 KiB for each connection, from its first byte on: ours send little.
+            SSLProtocol.max_size = _READ_BYTES
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property

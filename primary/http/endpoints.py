@@ -45,6 +45,7 @@ _JSON_TYPE = "application/json"
 # Changes are in memory as values, as records and as they travel.
 _READING_CHANGES_BYTES = 3 * CHANGES_MAX_BYTES
 _HELD_WAIT_S = 10.0
+_COMPRESS_WAIT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Endpoints:
         primary: Primary,
         limits: Limits,
         threads: Threads,
+        bulky: Threads,
         news: News,
         publications: Publications,
         counted: Metrics,
@@ -72,6 +74,7 @@ class Endpoints:
         self._primary = primary
         self._limits = limits
         self._threads = threads
+        self._bulky = bulky
         self._news = news
         self._publications = publications
         self._metrics = counted
@@ -203,11 +206,11 @@ class Endpoints:
     async def _compressed(self, call: Call, part: FilePart) -> bytes | None:
         try:
             reservation = await call.until_sent.enter_async_context(
-                self._held.reserved(2 * part.length_bytes, wait_s=0)
+                self._held.reserved(2 * part.length_bytes, wait_s=_COMPRESS_WAIT_S)
             )
         except TooMany:
             return None  # there is no memory for it now: the file can go as it is
-        frame = await self._threads.run(partial(files.compressed, part))
+        frame = await self._bulky.run(partial(files.compressed, part))
         self._held.shrink(reservation, len(frame or b""))
         return frame
 
@@ -220,7 +223,7 @@ class Endpoints:
         reservation = await call.until_sent.enter_async_context(
             self._held.reserved(_READING_CHANGES_BYTES, wait_s=_HELD_WAIT_S)
         )
-        last_lsn, count, encoded = await self._threads.run(read)
+        last_lsn, count, encoded = await self._bulky.run(read)
         self._held.shrink(reservation, len(encoded))
         headers = {"Content-Type": CHANGES_TYPE, LAST_LSN_HEADER: str(last_lsn)}
         return Answer(HTTPStatus.OK, encoded, headers), count

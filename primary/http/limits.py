@@ -23,8 +23,10 @@ class Limits:
     one address may have three quarters of them."""
     requests: int = 1024
     """Requests that are being answered at once."""
-    threads: int = 16
+    threads: int = 8
     """How many of them may be in the database or on the disk at once."""
+    bulky_threads: int = 2
+    """How many read changes or compress chunks: each thread keeps what it once took of memory."""
     waiting: int = 1024
     """How many of them may wait for that."""
     head_s: float = 10.0
@@ -44,7 +46,7 @@ class Limits:
     """How many header fields there may be."""
     ahead_bytes: int = 16 * 1024
     """How much may be sent before what was asked is answered."""
-    held_bytes: int = 64 * 2**20
+    held_bytes: int = 24 * 2**20
     """Answers that are held in memory, together: changes, and compressed chunks."""
     publications: int = 256
     """How many base backups may be asked for at once; one at a time is made."""

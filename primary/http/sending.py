@@ -112,7 +112,8 @@ class Sender:
     async def _pass_on(self, request: web.BaseRequest, answer: Answer, piece: int) -> int:
         body = answer.body
         if isinstance(body, bytes):
-            return await _write(request, memoryview(body)[answer.sent_bytes :][:piece])
+            part = memoryview(body)[answer.sent_bytes :]
+            return await _write(request, part[: min(piece, THROUGH_MEMORY_MAX_BYTES)])
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")

@@ -110,6 +110,8 @@ class _Server:
         with _listener(self._options) as listener, contextlib.ExitStack() as stack:
             threads = Threads(limits.threads, limits.waiting, "database")
             stack.callback(threads.close)
+            bulky = Threads(limits.bulky_threads, limits.waiting, "bulky")
+            stack.callback(bulky.close)
             publishing = Threads(_PUBLISHING_THREADS, limits.publications, "publishing")
             stack.callback(publishing.close)
             doorman = Doorman(limits, self._tls)
@@ -119,7 +121,7 @@ class _Server:
             metrics = Metrics(
                 primary, lambda: (doorman.count, publications.running, sender.sent_bytes)
             )
-            endpoints = Endpoints(primary, limits, threads, news, publications, metrics)
+            endpoints = Endpoints(primary, limits, threads, bulky, news, publications, metrics)
             self._service = Service(endpoints, sender, metrics, limits, self._tokens)
             server = web.Server(self._service.handle, handler_cancellation=True)
             await news.look()

@@ -58,8 +58,7 @@ class Service:
         connection = request.protocol
         assert isinstance(connection, Connection)  # noqa: S101 - the server makes no others
         began_s = asyncio.get_running_loop().time()
-        if request.method not in _WITH_BODY:
-            connection.answering(begun=True)
+        connection.answering(begun=request.method not in _WITH_BODY)
         self._in_progress += 1
         outcome = _Outcome(request)
         try:
