@@ -348,6 +348,27 @@ def test_a_busy_primary_is_asked_again_when_it_says(
     assert slept[2] <= 4
 
 
+def test_a_busy_primary_is_waited_for_by_those_who_fetch(
+    primary: Primary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More refusals than there are tries cost a wait each, and are no fault of the primary."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    problem = msgspec.json.encode(Problem(error="SourceUnavailable", detail="busy"))
+    said = itertools.count()
+
+    def says(asked: Asked) -> bytes:
+        if next(said) >= 10:
+            return primary.honest(asked)
+        return sealed(asked, 429, problem, Content_Type=PROBLEM_TYPE, Retry_After="1")
+
+    with hearing(says) as source:
+        assert source.fetch_chunk(primary.pin.token, primary.chunk)
+        assert source.standings()[0].penalty == 0
+    assert len(slept) == 10
+    assert min(slept) >= 1
+
+
 def test_a_request_outlives_a_restart(primary: Primary, monkeypatch: pytest.MonkeyPatch) -> None:
     """A primary that dies in the middle of its answer and comes back is asked again."""
     monkeypatch.setattr(retrying, "TRIES", 5)
