@@ -140,6 +140,18 @@ def test_what_is_no_answer_is_an_unavailable_source(primary: Primary, what: str)
     assert peak_resident_bytes(os.getpid()) - before < 50 * 2**20
 
 
+@pytest.mark.parametrize("at_once_bytes", [0, 12, -100])
+def test_a_right_answer_that_drips_is_given_up(primary: Primary, at_once_bytes: int) -> None:
+    """Bytes that keep coming, one by one, do not hold a worker, in the head or in the body."""
+
+    def says(asked: Asked) -> Iterable[bytes]:
+        answer = primary.honest(asked)
+        return itertools.chain([answer[:at_once_bytes]], _drip(answer[at_once_bytes:]))
+
+    with hearing(says) as source, pytest.raises(SourceUnavailable, match="in time"):
+        source.info()
+
+
 def test_nobody_at_the_address() -> None:
     """A port where nobody listens, and a name that nobody has."""
     with Speaker(lambda asked: b"") as gone:
