@@ -186,6 +186,12 @@ class Merged(_Answer, frozen=True, kw_only=True):
     present: U64
 
 
+class Listening(_Answer, frozen=True, kw_only=True):
+    """Said once, when a server accepts connections; `listening` is its address."""
+
+    listening: str
+
+
 class SlotListed(_Answer, frozen=True, kw_only=True):
     """One slot of a primary: changes after `acknowledged_lsn` are kept for that replica.
 
@@ -212,6 +218,7 @@ ANSWERS: dict[str, object] = {
     "resume-point": Decided,
     "explain": Explanation,
     **dict.fromkeys(("hold", "release", "adopt", "abort", "discard"), Ruling),
+    "serve": Listening,
     "slots": list[SlotListed],
     "compact": CompactionDone,
     "gc": Tidied,

@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from bootledger.cli.answers import Listening
 from bootledger.cli.base import REPLICATING, Json, app, path_of
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.visible import visible
@@ -26,12 +27,6 @@ _ADDRESS = re.compile(
     r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9.-]{1,253})):([0-9]{1,5})", re.ASCII
 )
 _PORT_MAX = 65535
-
-
-class Listening(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a server listens; said once it does."""
-
-    listening: str
 
 
 def size_of(text: str) -> int:

@@ -20,7 +20,7 @@ class Limits:
 
     connections: int = 1024
     """So many are answered at once. Some more are told to come again, the rest is closed at once;
-    one address may have three quarters of them."""
+    one address may have seven eighths of them."""
     requests: int = 1024
     """Requests that are being answered at once."""
     threads: int = 8
@@ -106,7 +106,7 @@ class Admission:
 
     def __init__(self, limits: Limits) -> None:
         self._most = limits.connections
-        self._most_an_address = max(1, limits.connections * 3 // 4)
+        self._most_an_address = max(1, limits.connections * 7 // 8)
         self._spare = max(8, limits.connections // 16)
         self._by_address: Counter[str] = Counter()
         self.count = 0

@@ -21,6 +21,7 @@ PIECE_MIN_BYTES = 16 * 1024
 PIECE_MAX_BYTES = 1024 * 1024
 THROUGH_MEMORY_MAX_BYTES = 256 * 1024
 """Longest piece that goes through memory: with TLS there is no sendfile."""
+_IN_MEMORY_TOGETHER_BYTES = 4 * 1024 * 1024
 
 T = TypeVar("T")
 
@@ -70,6 +71,7 @@ class Sender:
             # Small pieces share a small rate more evenly.
             fair = int(max_bytes_per_s / 16)
             self._piece_max_bytes = min(PIECE_MAX_BYTES, max(PIECE_MIN_BYTES, fair))
+        self._sending = 0
         self.sent_bytes = 0
 
     async def send(self, request: web.BaseRequest, answer: Answer) -> None:
@@ -77,6 +79,13 @@ class Sender:
 
         Raises `ConnectionError` if the client is gone, `StalledReader` if it does not take it.
         """
+        self._sending += 1
+        try:
+            await self._send(request, answer)
+        finally:
+            self._sending -= 1
+
+    async def _send(self, request: web.BaseRequest, answer: Answer) -> None:
         length = 0 if request.method == "HEAD" else answer.length_bytes
         if answer.status != HTTPStatus.NO_CONTENT:
             answer.content_length = answer.length_bytes
@@ -113,7 +122,7 @@ class Sender:
         body = answer.body
         if isinstance(body, bytes):
             part = memoryview(body)[answer.sent_bytes :]
-            return await _write(request, part[: min(piece, THROUGH_MEMORY_MAX_BYTES)])
+            return await _write(request, part[: self._through_memory(piece)])
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
@@ -129,9 +138,14 @@ class Sender:
                         transport, body.file, offset_bytes, piece, fallback=False
                     )
                 )
-        read = partial(os.pread, fd, min(piece, THROUGH_MEMORY_MAX_BYTES), offset_bytes)
+        read = partial(os.pread, fd, self._through_memory(piece), offset_bytes)
         data = await self._threads.run(read)
         return await _write(request, memoryview(data))
+
+    def _through_memory(self, piece: int) -> int:
+        """Return how much of a piece may be in memory at once: the more readers, the less."""
+        share = max(PIECE_MIN_BYTES, _IN_MEMORY_TOGETHER_BYTES // self._sending)
+        return min(piece, share, THROUGH_MEMORY_MAX_BYTES)
 
 
 async def _write(request: web.BaseRequest, data: memoryview) -> int:
