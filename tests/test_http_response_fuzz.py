@@ -28,7 +28,7 @@ from bootledger.replica.http.source import HttpSource
 from bootledger.replica.ports import Pin
 from bootledger.replica.seal import SEAL_HEADER, seal_answer
 
-FEW = 2400
+FEW = 1600
 MOST_GROWTH_BYTES = 100 * 2**20
 HANGS_S = 20
 
