@@ -18,7 +18,7 @@ from test_http_server import ask
 
 from bootledger.replica.wire import Pinned, decode_message
 
-pytestmark = pytest.mark.xdist_group("http_fuzz")
+pytestmark = pytest.mark.xdist_group("fuzz_requests")
 
 MOST_RESIDENT_BYTES = 200 * 2**20
 BATCH = 500

@@ -140,6 +140,18 @@ def test_what_is_no_answer_is_an_unavailable_source(primary: Primary, what: str)
     assert peak_resident_bytes(os.getpid()) - before < 50 * 2**20
 
 
+@pytest.mark.parametrize("at_once_bytes", [0, 12, -100])
+def test_a_right_answer_that_drips_is_given_up(primary: Primary, at_once_bytes: int) -> None:
+    """Bytes that keep coming, one by one, do not hold a worker, in the head or in the body."""
+
+    def says(asked: Asked) -> Iterable[bytes]:
+        answer = primary.honest(asked)
+        return itertools.chain([answer[:at_once_bytes]], _drip(answer[at_once_bytes:]))
+
+    with hearing(says) as source, pytest.raises(SourceUnavailable, match="in time"):
+        source.info()
+
+
 def test_nobody_at_the_address() -> None:
     """A port where nobody listens, and a name that nobody has."""
     with Speaker(lambda asked: b"") as gone:
@@ -346,6 +358,27 @@ def test_a_busy_primary_is_asked_again_when_it_says(
     assert 2 <= slept[0] <= 3
     assert 5 <= slept[1] <= 9
     assert slept[2] <= 4
+
+
+def test_a_busy_primary_is_waited_for_by_those_who_fetch(
+    primary: Primary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More refusals than there are tries cost a wait each, and are no fault of the primary."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    problem = msgspec.json.encode(Problem(error="SourceUnavailable", detail="busy"))
+    said = itertools.count()
+
+    def says(asked: Asked) -> bytes:
+        if next(said) >= 10:
+            return primary.honest(asked)
+        return sealed(asked, 429, problem, Content_Type=PROBLEM_TYPE, Retry_After="1")
+
+    with hearing(says) as source:
+        assert source.fetch_chunk(primary.pin.token, primary.chunk)
+        assert source.standings()[0].penalty == 0
+    assert len(slept) == 10
+    assert min(slept) >= 1
 
 
 def test_a_request_outlives_a_restart(primary: Primary, monkeypatch: pytest.MonkeyPatch) -> None:

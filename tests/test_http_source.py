@@ -85,6 +85,16 @@ def test_identity_and_position_are_the_primarys(both: Both) -> None:
     assert both.http.last_lsn() == both.local.last_lsn() == both.http.info().last_lsn == 3000
 
 
+def test_proxies_of_the_environment_are_not_used(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What other programs go through is not where a token goes."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with HttpSource.open(both.server.address, slot=SLOT, access=TOKEN_ACCESS) as source:
+        assert source.last_lsn() == 3000
+
+
 def test_a_pin_is_repeated_with_the_same_answer(both: Both) -> None:
     """The same intent and generation get the same base backup, and it describes itself."""
     assert both.http.pin("intent", 1) == both.pin
@@ -173,13 +183,14 @@ def test_what_a_directory_refuses_is_refused(both: Both, what: str) -> None:
 
 def test_a_base_backup_is_released_twice(both: Both) -> None:
     """To release again is harmless; the bytes are gone then."""
-    pin = both.http.pin("intent", 7)
-    for _ in range(2):
-        both.http.release(pin.token)
-    both.http.release("never-there.1")
-    both.http.release("../..")
-    with pytest.raises(SnapshotLost):
-        both.http.read_manifest(pin.token, 0, 10)
+    with HttpSource.open(both.server.address, slot="releases", access=TOKEN_ACCESS) as source:
+        pin = source.pin("released", 1)
+        for _ in range(2):
+            source.release(pin.token)
+        source.release("never-there.1")
+        source.release("../..")
+        with pytest.raises(SnapshotLost):
+            source.read_chunk(pin.token, 0, 10)
 
 
 def test_a_pin_that_takes_long_asks_whether_to_go_on(both: Both) -> None:
@@ -192,8 +203,12 @@ def test_a_pin_that_takes_long_asks_whether_to_go_on(both: Both) -> None:
             raise Stopped("enough")
 
     lock = Files().lock(both.server.primary / "basebackups" / "publishing.lock")
-    with lock.acquire(), pytest.raises(Stopped, match="enough"):
-        both.http.pin("another", 1, pause)
+    with (
+        HttpSource.open(both.server.address, slot="waits", access=TOKEN_ACCESS) as source,
+        lock.acquire(),
+        pytest.raises(Stopped, match="enough"),
+    ):
+        source.pin("another", 1, pause)
 
 
 def test_a_restart_is_not_noticed(both: Both) -> None:

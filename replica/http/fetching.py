@@ -24,9 +24,19 @@ Compression = Literal["auto", "on", "off"]
 
 TRIES = 4
 """How often a place is asked for one chunk before it is given up for it."""
+BUSY_WITHIN_S = 60.0
+"""How long a chunk is asked for again where a server says that it is busy."""
 _BACKOFF_S = 0.25
 
 _jitter = random.SystemRandom()
+
+
+class _Busy(SourceUnavailable):
+    """The primary said after how many seconds it may be asked again."""
+
+    def __init__(self, told: SourceUnavailable, wait_s: float) -> None:
+        super().__init__(str(told), hint=told.hint)
+        self.wait_s = wait_s
 
 
 class _NotThere(Exception):
@@ -56,66 +66,33 @@ class Fetcher:
         Damage on the way differs from time to time; a place that sends the very same wrong bytes
         `TRIES` times has them like that. `CorruptChunk` is for the latter.
         """
-        began_s = time.monotonic()
-        misses: Counter[str] = Counter()
-        reasons: dict[str, set[str]] = {}
-        last: SourceUnavailable | Corrupted | None = None
-        while place := self._take(token, misses):
+        tries = _Tries(token, chunk)
+        while place := self._take(token, tries.misses):
             try:
-                if misses[place]:
-                    time.sleep(_jitter.uniform(0, _BACKOFF_S * 2 ** misses[place]))
+                tries.wait(place)
                 data = self._fetch_from(place, token, chunk)
             except _NotThere:
                 self._lacks(place, token)
                 continue
+            except _Busy as busy:
+                tries.busy(place, busy)
+                continue  # that is no fault
             except SourceUnavailable as error:
                 if isinstance(error, Wasted):
                     rejected(place, chunk, str(error))
-                last = error
-                late = time.monotonic() - began_s > WITHIN_S
-                misses[place] = TRIES if late else misses[place] + 1
-                reasons.setdefault(place, set()).add("")
+                tries.unavailable(place, error)
             except Corrupted as error:
-                # The primary itself says that its copy is damaged; a mirror's may not be.
-                last = error
-                misses[place] = TRIES
-                reasons.setdefault(place, set()).add(str(error))
+                tries.damaged(place, error)
             else:
                 if (reason := chunk.objection(data)) is None:
                     self._judge(place, right=True)
                     return data
                 rejected(place, chunk, reason)
-                misses[place] += 1
-                reasons.setdefault(place, set()).add(reason)
+                tries.missed(place, reason)
             finally:
                 self._put_back(place)
             self._judge(place, right=False)
-        raise self._given_up(token, chunk, reasons, last)
-
-    def _given_up(
-        self,
-        token: str,
-        chunk: Chunk,
-        reasons: dict[str, set[str]],
-        last: SourceUnavailable | Corrupted | None,
-    ) -> SourceUnavailable | Corrupted:
-        """Return what to raise when no place is left to ask for a chunk."""
-        if isinstance(last, Corrupted):
-            return last
-        told = "; ".join(f"{place}: {min(said)}" for place, said in reasons.items())
-        if all(len(said) == 1 and "" not in said for said in reasons.values()):
-            return CorruptChunk(
-                f"chunk {chunk.ordinal} at byte {chunk.offset_bytes} of base backup {token} is "
-                f"wrong wherever it is fetched from, always in the same way: {told}",
-                hint="delete that base backup at the source: the next start asks for a new one",
-            )
-        if isinstance(last, Wasted):
-            return last.plain
-        return last or SourceUnavailable(
-            f"chunk {chunk.ordinal} at byte {chunk.offset_bytes} of base backup {token} was "
-            f"damaged on the way again and again: {told}",
-            hint="it is tried again; what lies in between that changes bytes?",
-        )
+        raise tries.outcome()
 
     def _fetch_from(self, place: str, token: str, chunk: Chunk) -> bytes:
         if place != self._primary:
@@ -141,11 +118,18 @@ class Fetcher:
                 most_bytes=length,
                 headers={"Accept-Encoding": answers.ZSTD},
             )
-            return answers.chunk(answer, asked, length)
-        answer, asked = self._ask.once(
-            "GET", f"{base}/{DATA_NAME}", most_bytes=length, headers=range_of(offset, length)
-        )
-        return answers.part(answer, asked, offset, length).data
+        else:
+            answer, asked = self._ask.once(
+                "GET", f"{base}/{DATA_NAME}", most_bytes=length, headers=range_of(offset, length)
+            )
+        try:
+            if compressed:
+                return answers.chunk(answer, asked, length)
+            return answers.part(answer, asked, offset, length).data
+        except Wasted:
+            raise
+        except SourceUnavailable as told:
+            raise _Busy(told, answers.retry_after_s(answer)) from told
 
     def _from_mirror(self, link: Link, token: str, chunk: Chunk) -> bytes:
         offset, length = chunk.offset_bytes, chunk.length_bytes
@@ -173,6 +157,66 @@ class Fetcher:
         with self._lock:
             judge = self._places.served if right else self._places.failed
             judge(place, time.monotonic())
+
+
+class _Tries:
+    """What came of asking for one chunk so far."""
+
+    def __init__(self, token: str, chunk: Chunk) -> None:
+        self.misses: Counter[str] = Counter()
+        self._what = f"chunk {chunk.ordinal} at byte {chunk.offset_bytes} of base backup {token}"
+        self._began_s = time.monotonic()
+        self._reasons: dict[str, set[str]] = {}
+        self._last: SourceUnavailable | Corrupted | None = None
+        self._wait_s = 0.0
+
+    def wait(self, place: str) -> None:
+        """Wait before a place is asked again, and as long as it asked for."""
+        if self._wait_s or self.misses[place]:
+            jitter_s = _jitter.uniform(0, _BACKOFF_S * 2 ** self.misses[place])
+            time.sleep(self._wait_s + jitter_s)
+        self._wait_s = 0.0
+
+    def missed(self, place: str, reason: str, *, for_good: bool = False) -> None:
+        """Count a failure; `reason` says which wrong bytes came, empty if that is not known."""
+        self.misses[place] = TRIES if for_good else self.misses[place] + 1
+        self._reasons.setdefault(place, set()).add(reason)
+
+    def busy(self, place: str, busy: _Busy) -> None:
+        """Have the place asked again for as long as that makes sense."""
+        self._last = SourceUnavailable(str(busy), hint=busy.hint)
+        self._wait_s = busy.wait_s
+        self.missed(place, "")
+        if self._lasts_s() < BUSY_WITHIN_S:
+            self.misses[place] = min(self.misses[place], TRIES - 1)
+
+    def unavailable(self, place: str, error: SourceUnavailable) -> None:
+        """Count an answer that did not come, or was none."""
+        self._last = error.plain if isinstance(error, Wasted) else error
+        self.missed(place, "", for_good=self._lasts_s() > WITHIN_S)
+
+    def damaged(self, place: str, error: Corrupted) -> None:
+        """Ask elsewhere: the primary says that its copy is damaged; a mirror's may not be."""
+        self._last = error
+        self.missed(place, str(error), for_good=True)
+
+    def outcome(self) -> SourceUnavailable | Corrupted:
+        """Return what to raise when no place is left to ask."""
+        if isinstance(self._last, Corrupted):
+            return self._last
+        told = "; ".join(f"{place}: {min(said)}" for place, said in self._reasons.items())
+        if all(len(said) == 1 and "" not in said for said in self._reasons.values()):
+            return CorruptChunk(
+                f"{self._what} is wrong wherever it is fetched from, always in one way: {told}",
+                hint="delete that base backup at the source: the next start asks for a new one",
+            )
+        return self._last or SourceUnavailable(
+            f"{self._what} was damaged on the way again and again: {told}",
+            hint="it is tried again; what lies in between that changes bytes?",
+        )
+
+    def _lasts_s(self) -> float:
+        return time.monotonic() - self._began_s
 
 
 def range_of(offset_bytes: int, length_bytes: int) -> dict[str, str]:
