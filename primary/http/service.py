@@ -13,10 +13,11 @@ from bootledger.errors import BootledgerError, SourceUnavailable
 from bootledger.primary.http import seals
 from bootledger.primary.http.access import Tokens, check_allowed
 from bootledger.primary.http.connections import SERVER_NAME, Connection
-from bootledger.primary.http.endpoints import Call, Endpoints, Route, route_of
+from bootledger.primary.http.endpoints import Call, Endpoints
 from bootledger.primary.http.limits import Limits
 from bootledger.primary.http.metrics import Metrics
 from bootledger.primary.http.problems import TooLong, TooMany, WrongMethod, told
+from bootledger.primary.http.routes import Route, route_of
 from bootledger.primary.http.sending import Answer, Sender, StalledReader
 from bootledger.replica.wire import PROBLEM_TYPE
 
