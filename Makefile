@@ -21,6 +21,7 @@ test: $(VENV)/installed
 # may leave, with a table of them, and those of the samples into crash-report.json.
 crash: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m crash
+	$(BIN)/python -m pytest -n 0 -m crash --chaos-s 600 tests/test_chaos.py
 	$(BIN)/python -m pytest -n 2 --fight-s 60 --policy-examples 2000 \
 		tests/test_fight.py tests/test_policy_model.py
 	$(BIN)/bootledger simulate --prove --engine inproc --engine powerloss \

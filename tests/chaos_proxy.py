@@ -18,6 +18,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import random
 import socket
 import subprocess
@@ -146,6 +147,8 @@ class RunningProxy:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # Beside it lies what it imports; a safe path of ours would leave that out.
+            env={name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"},
         )
         self.address: str = self._answer()["listening"]
 

@@ -90,7 +90,9 @@ def test_the_table_of_commands_names_every_command() -> None:
         name for name in get_group(app).commands if name not in {"demo", "diagram", "schema"}
     }
     table = re.findall(
-        r"^\| (?:look|decide|keep in order|prove) \|.*$", README.read_text(), re.MULTILINE
+        r"^\| (?:bring|look|decide|foresee|keep in order|prove) \|.*$",
+        README.read_text(),
+        re.MULTILINE,
     )
     named = set(re.findall(r"`([a-z]+(?:-[a-z]+)*)(?: [A-Z]+)?`", "".join(table)))
     assert named == commands - {"replicate"}
