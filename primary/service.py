@@ -90,9 +90,11 @@ class Primary:
 
     # --- looking ----------------------------------------------------------------------------
 
-    def info(self) -> PrimaryInfo:
-        """Return which database this is and where it stands."""
+    def info(self, slot: str | None = None) -> PrimaryInfo:
+        """Return which database this is and where it stands; the replica of `slot` was here."""
         self.last_lsn()
+        if slot is not None:
+            self._slots.touch(slot)
         identity = self._database.identity()
         facts, retention = self._keeper.facts(), self._keeper.retention
         data = self._database.path / DATA_NAME

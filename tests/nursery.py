@@ -48,11 +48,11 @@ def nurse() -> None:
 def _live(argv: list[str], out: str, err: str, chunk_bytes: int | None) -> None:
     """Be the command, and end with its exit code."""
     from bootledger.cli import main  # noqa: PLC0415
-    from bootledger.primary.http import server  # noqa: PLC0415
+    from bootledger.primary.http.limits import Limits  # noqa: PLC0415
     from bootledger.primary.service import Primary  # noqa: PLC0415
 
     if chunk_bytes:
-        server.ENFORCE_EVERY_S = 0.5
+        Limits.__init__.__kwdefaults__["enforce_every_s"] = 0.5
         Primary.open.__func__.__kwdefaults__["chunk_bytes"] = chunk_bytes
     for fd, path in ((0, os.devnull), (1, out), (2, err)):
         flags = os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND

@@ -353,3 +353,29 @@ def test_unusable_certificates_are_refused_at_the_door(known: Certificates, tmp_
             HttpSource.open("https://127.0.0.1:1", slot="x", access=Access(**bad))
     with pytest.raises(InvalidValue):
         Access(certificate=known.client_certificate)
+
+
+def test_a_slot_lives_as_long_as_its_replica_is_there_though_it_asks_nothing(
+    tmp_path: Path,
+) -> None:
+    """Of two slots, the one whose source is still open is valid when the other is idle too long."""
+    make_primary(tmp_path / "primary")
+    with (
+        server(tmp_path / "primary", "--slot-idle", 2, limits={"enforce_every_s": 0.2}) as started,
+        HttpSource.open(started.address, slot="busy") as busy,
+    ):
+        with HttpSource.open(started.address, slot="gone") as gone:
+            for source in (busy, gone):  # the busy one is heard of first
+                source.info()
+                source.changes(0, 1)
+        slots = _slots(started)
+        while slots["gone"] is None:
+            time.sleep(0.1)
+            slots = _slots(started)
+        assert "idle-timeout" in slots["gone"]
+        assert slots["busy"] is None
+
+
+def _slots(started: Server) -> dict[str, str | None]:
+    answer = urllib3.request("GET", f"{started.address}/v1/slots")
+    return {slot["name"]: slot.get("invalid_because") for slot in answer.json()}

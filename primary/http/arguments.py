@@ -69,6 +69,27 @@ def slot_name(text: str) -> str:
 
 def wanted(query: str) -> Wanted:
     """Return what the query of `GET /v1/changes` asks for. Fields that are unknown are ignored."""
+    fields = _fields(query)
+    if "after" not in fields:
+        raise InvalidValue("after= is missing: after which LSN?")
+    return Wanted(
+        after_lsn=number(fields["after"], "after"),
+        limit=min(number(fields.get("limit", "1000"), "limit", least=1), MAX_CHANGES),
+        wait_ms=number(fields.get("wait_ms", "0"), "wait_ms", most=MAX_WAIT_MS),
+        slot=_slot(fields),
+    )
+
+
+def slot_of(query: str) -> str | None:
+    """Return which replica's slot a query names, if any. Fields that are unknown are ignored."""
+    return _slot(_fields(query))
+
+
+def _slot(fields: dict[str, str]) -> str | None:
+    return check_node_id(fields["slot"]) if "slot" in fields else None
+
+
+def _fields(query: str) -> dict[str, str]:
     try:
         pairs = parse_qsl(
             query, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS
@@ -78,14 +99,7 @@ def wanted(query: str) -> Wanted:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise InvalidValue("a field of the query comes twice")
-    if "after" not in fields:
-        raise InvalidValue("after= is missing: after which LSN?")
-    return Wanted(
-        after_lsn=number(fields["after"], "after"),
-        limit=min(number(fields.get("limit", "1000"), "limit", least=1), MAX_CHANGES),
-        wait_ms=number(fields.get("wait_ms", "0"), "wait_ms", most=MAX_WAIT_MS),
-        slot=check_node_id(fields["slot"]) if "slot" in fields else None,
-    )
+    return fields
 
 
 def message(body: bytes, kind: type[T]) -> T:

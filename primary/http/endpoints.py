@@ -77,9 +77,10 @@ class Endpoints:
         self._metrics = counted
         self._held = Held(limits.held_bytes)
 
-    async def primary(self, _call: Call) -> Answer:
+    async def primary(self, call: Call) -> Answer:
         """Tell which database this is and where it stands."""
-        return _json(await self._threads.run(self._primary.info))
+        slot = arguments.slot_of(call.request.rel_url.raw_query_string)
+        return _json(await self._threads.run(partial(self._primary.info, slot)))
 
     async def publish(self, call: Call) -> Answer:
         """Make a base backup, or tell how far it is."""

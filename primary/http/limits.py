@@ -50,6 +50,8 @@ class Limits:
     """Answers that are held in memory, together: changes, and compressed chunks."""
     publications: int = 256
     """How many base backups may be asked for at once; one at a time is made."""
+    enforce_every_s: float = 5.0
+    """How often the retention is carried out."""
     stop_s: float = 5.0
     """How long answers may take that are under way when the server stops."""
 

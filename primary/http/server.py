@@ -30,9 +30,6 @@ from bootledger.primary.http.service import Service
 from bootledger.primary.http.threads import Threads
 from bootledger.primary.service import Primary
 
-ENFORCE_EVERY_S = 5.0
-"""How often the retention of the log is carried out."""
-
 _PUBLISHING_THREADS = 4
 _FILES_A_CONNECTION = 2
 _FILES_BESIDES = 128
@@ -132,7 +129,7 @@ class _Server:
                     stop.wait(),
                     doorman.accept(listener, server),
                     news.keep_looking(),
-                    _enforce(primary, threads, metrics),
+                    _enforce(primary, threads, metrics, limits.enforce_every_s),
                 )
             ]
             try:
@@ -172,7 +169,7 @@ class _Server:
             _log.info("tokens and certificates were read again")
 
 
-async def _enforce(primary: Primary, threads: Threads, metrics: Metrics) -> None:
+async def _enforce(primary: Primary, threads: Threads, metrics: Metrics, every_s: float) -> None:
     while True:
         try:
             invalidated = await threads.run(primary.enforce)
@@ -182,7 +179,7 @@ async def _enforce(primary: Primary, threads: Threads, metrics: Metrics) -> None
             for slot in invalidated:
                 metrics.invalidated.inc()
                 _log.warning("slot %r is invalid: %s", slot.name, slot.invalid_because)
-        await asyncio.sleep(ENFORCE_EVERY_S)
+        await asyncio.sleep(every_s)
 
 
 def _tokens(options: Options) -> Tokens | None:

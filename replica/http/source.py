@@ -21,6 +21,7 @@ from bootledger.replica.http.access import Access
 from bootledger.replica.http.addresses import Address, parse_address
 from bootledger.replica.http.asking import Asking
 from bootledger.replica.http.fetching import Compression, Fetcher, range_of
+from bootledger.replica.http.heartbeat import Heartbeat
 from bootledger.replica.http.mirrors import Standing
 from bootledger.replica.http.transport import Answer, Link
 from bootledger.replica.ports import (
@@ -57,7 +58,9 @@ class HttpSource:
     """Keeps the promises of `Source`, `LongPolling` and `ChecksChunks`. Thread-safe.
 
     One request is tried a few times within some seconds; then `SourceUnavailable` says why. Nothing
-    is asked when it is opened: an address where nobody answers is not an error yet.
+    is asked when it is opened: an address where nobody answers is not an error yet. Once the
+    primary has told that slots become invalid when their replica is idle, it hears of this one
+    regularly until `close`, however long nothing else is asked.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class HttpSource:
         self._fetcher = Fetcher(self._ask, mirrors, compression)
         self._slot = slot
         self._slot_held = False
+        self._heartbeat = Heartbeat(self.info)
         self._lock = Lock()
         self._sizes: dict[str, int] = {}
         self._digests: dict[str, str] = {}
@@ -116,8 +120,11 @@ class HttpSource:
         )
 
     def info(self) -> PrimaryInfo:
-        """Return which database this is and where it stands."""
-        return self._ask("GET", "/v1/primary", partial(_message, PrimaryInfo))
+        """Return which database this is and where it stands; a sign of life for the slot."""
+        target = f"/v1/primary?slot={quote(self._slot, safe='')}"
+        info = self._ask("GET", target, partial(_message, PrimaryInfo))
+        self._heartbeat.within(info.slot_idle_ms)
+        return info
 
     def identity(self) -> SourceIdentity:
         """Return which database this is."""
@@ -206,6 +213,7 @@ class HttpSource:
 
     def close(self) -> None:
         """Close the connections. Base backups and the slot stay."""
+        self._heartbeat.stop()
         for link in self._links:
             link.close()
 
