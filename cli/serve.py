@@ -19,7 +19,7 @@ from bootledger.cli.watching import write_json, write_line
 from bootledger.errors import InvalidValue
 from bootledger.files import Files
 from bootledger.primary.http.limits import Limits
-from bootledger.primary.service import Primary, Retention
+from bootledger.primary.service import DEFAULT_MAX_BACKUPS, Primary, Retention
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([kMGT]?)", re.ASCII)
 _UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
@@ -95,6 +95,10 @@ def serve(  # noqa: PLR0913 - options are what a command has
         float,
         typer.Option(min=0, metavar="SECONDS", help="Share a base backup that is not older."),
     ] = 3600.0,
+    max_backups: Annotated[
+        int,
+        typer.Option(min=1, help="How many base backups exist at once; shared ones count once."),
+    ] = DEFAULT_MAX_BACKUPS,
     max_connections: Annotated[
         int, typer.Option(min=1, max=100_000, help="How many connections are answered at once.")
     ] = Limits.connections,
@@ -138,7 +142,11 @@ def serve(  # noqa: PLR0913 - options are what a command has
         if not primary.is_dir():
             raise InvalidValue(f"there is no primary at {primary}", hint="is it mounted?")
         with Primary.open(
-            primary, Files(), retention=retention, reuse_backups_s=reuse_backups_for
+            primary,
+            Files(),
+            retention=retention,
+            reuse_backups_s=reuse_backups_for,
+            max_backups=max_backups,
         ) as served:
             server.serve(served, options, listening)
 

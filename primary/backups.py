@@ -30,12 +30,15 @@ from bootledger.errors import BootledgerError, SnapshotLost, SourceUnavailable, 
 from bootledger.files import FileLock, Files, LockHeld, translated
 from bootledger.primary.publication import Progress, publish
 from bootledger.primary.shelf import Shelf, is_published
-from bootledger.primary.tokens import has_stem, stem_of, unguessable
+from bootledger.primary.tokens import has_stem, intent_of, stem_of, unguessable
 from bootledger.replica.database import Database
 from bootledger.replica.ports import Pause, Pin, go_on
 
 Hold: TypeAlias = Callable[[int], bool]
 """Asked to keep the changes after an LSN; says whether they are kept, False if they are gone."""
+
+MAX_TOKENS = 10_000
+"""How many tokens there may be where base backups are limited: each costs names on the disk."""
 
 _PAUSE_EVERY_S = 0.25
 
@@ -68,14 +71,17 @@ class BaseBackups:
         chunk_bytes: int = DEFAULT_CHUNK_BYTES,
         reuse_s: float = 0.0,
         for_network: bool = False,
+        most: int | None = None,
         clock: Clock = now_ms,
     ) -> None:
         """`wait_s` is how long a publication waits for another one of the same database.
 
         One of this object is waited for as long as it moves on. A base backup that is not older
         than `reuse_s` is shared. Tokens `for_network` cannot be guessed
-        (`bootledger.primary.tokens`).
+        (`bootledger.primary.tokens`). `most` is how many base backups there may be, those that are
+        shared counted once; None is no limit.
         """
+        self._most = most
         self._chunk_bytes = chunk_bytes
         self._database = database
         self._files = files
@@ -107,8 +113,9 @@ class BaseBackups:
         `basebackup.data.mdb` and `basebackup.manifest`.
 
         Raises `InvalidValue` for an intent id that is not made of a-z, 0-9 and `-`,
-        `SourceUnavailable` if another publication was waited for long enough (`wait_s`),
-        `OutOfSpace` if there is no room, and leaves nothing behind then.
+        `SourceUnavailable` if another publication was waited for long enough (`wait_s`), or there
+        are as many base backups as there may be, those of the same intent not counted; `OutOfSpace`
+        if there is no room. Leaves nothing behind then.
         """
         stem = stem_of(intent_id, generation)
         token = self._found(stem, hold)
@@ -120,7 +127,10 @@ class BaseBackups:
                 if token is None:
                     self._discard(stem)
                     token = unguessable(stem) if self._for_network else stem
+                    others = [t for t in self._shelf.published() if intent_of(t) != intent_id]
+                    self._check_count(len(others), MAX_TOKENS)
                     if not self._share(token, share):
+                        self._check_count(self._shelf.count(others), self._most)
                         while not hold(self._database.last_lsn()):
                             pause()  # an application has pruned just now
                         self._publish(token, pause, progress)
@@ -198,6 +208,13 @@ class BaseBackups:
         for token in self._of(stem):
             self._files.remove(self._shelf.root / token / MANIFEST_NAME)
         self._shelf.wipe_leftovers()
+
+    def _check_count(self, count: int, most: int | None) -> None:
+        if self._most is not None and most is not None and count >= most:
+            raise SourceUnavailable(
+                f"{self._database.path} has {count} base backups already, {most} are allowed",
+                hint="it is tried again; they go when their replicas are done, or are released",
+            )
 
     def _share(self, token: str, share: Hold) -> bool:
         """Make `token` a second name of a base backup that is young enough, if there is one."""

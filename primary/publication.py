@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME
 from bootledger.basebackup.publishing import describe
-from bootledger.errors import BootledgerError
-from bootledger.files import Files
+from bootledger.errors import BootledgerError, OutOfSpace
+from bootledger.files import Files, translated
 from bootledger.replica.database import Database
 from bootledger.replica.ports import Pause
 
@@ -30,7 +31,7 @@ def publish(
 
     `pause` is asked and `progress` told again and again. Each byte is written and then read again:
     it is half done in between. If it raises, nothing is left behind; after a death, a directory
-    without a manifest may be.
+    without a manifest may be. Raises `OutOfSpace` at once if the disk has less room than that.
     """
     data = directory / DATA_NAME
     size_bytes = (database.path / DATA_NAME).stat().st_size
@@ -46,6 +47,7 @@ def publish(
         progress((size_bytes + min(described_bytes, size_bytes)) // 2, size_bytes)
         described_bytes += chunk_bytes
 
+    check_room(directory.parent, size_bytes)
     try:
         files.make_directory(directory)
         start_lsn = database.last_lsn()
@@ -71,3 +73,14 @@ def publish(
     except BootledgerError:
         files.remove(directory)
         raise
+
+
+def check_room(directory: Path, size_bytes: int) -> None:
+    """Raise `OutOfSpace` if the disk that `directory` is on has less than `size_bytes` free."""
+    with translated(directory):
+        free_bytes = shutil.disk_usage(directory).free
+    if free_bytes < size_bytes:
+        raise OutOfSpace(
+            f"a base backup takes {size_bytes} bytes, and {directory} has {free_bytes} left",
+            hint="free some space, or release base backups that nobody needs",
+        )

@@ -26,6 +26,9 @@ from bootledger.replica.wire import Pinned, PinRequest, PrimaryInfo, Slot
 
 __all__ = ["BackupInfo", "Primary", "Retention"]
 
+DEFAULT_MAX_BACKUPS = 64
+"""How many base backups exist at once, unless another limit is given."""
+
 
 def _ignore(_done_bytes: int, _size_bytes: int) -> None: ...
 
@@ -56,6 +59,7 @@ class Primary:
         *,
         retention: Retention | None = None,
         reuse_backups_s: float = 3600.0,
+        max_backups: int | None = DEFAULT_MAX_BACKUPS,
         chunk_bytes: int = DEFAULT_CHUNK_BYTES,
         wait_s: float = DEFAULT_WAIT_S,
         clock: Clock = now_ms,
@@ -63,9 +67,9 @@ class Primary:
         """Open the primary in the directory `path`; another process may go on writing to it.
 
         `retention` is what `enforce` carries out, no limits unless given. A base backup that is not
-        older than `reuse_backups_s` is shared, if it can be followed with room to spare. `wait_s`
-        is how long `pin` waits for another publication, and a write to the slots for another
-        process.
+        older than `reuse_backups_s` is shared, if it can be followed with room to spare; no more
+        than `max_backups` different ones exist at once. `wait_s` is how long `pin` waits for
+        another publication, and a write to the slots for another process.
 
         Raises what `Database.open` and `Slots.open` raise.
         """
@@ -82,6 +86,7 @@ class Primary:
             chunk_bytes=chunk_bytes,
             reuse_s=reuse_backups_s,
             for_network=True,
+            most=max_backups,
             clock=clock,
         )
         return cls(

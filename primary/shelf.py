@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from bootledger.artefacts import NOT_OURS, Artefact, Finding
-from bootledger.basebackup.manifest import MANIFEST_NAME, Manifest
+from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME, Manifest
 from bootledger.errors import SnapshotLost
 from bootledger.files import Files, LockHeld, translated
 from bootledger.primary.manifests import Manifests
@@ -46,6 +47,15 @@ class Shelf:
                 except FileNotFoundError:  # released meanwhile
                     continue
         return sorted(found)
+
+    def count(self, tokens: Iterable[str]) -> int:
+        """Return how many base backups are behind these tokens: one that is shared counts once."""
+        found = set()
+        for token in tokens:
+            path = self.root / token / DATA_NAME
+            with translated(path), contextlib.suppress(FileNotFoundError):  # released meanwhile
+                found.add(path.stat().st_ino)
+        return len(found)
 
     def manifest(self, token: str) -> Manifest:
         """Return the manifest of a base backup; nobody closes it. Raises as `path`."""

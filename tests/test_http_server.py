@@ -36,8 +36,11 @@ from typer.testing import CliRunner
 from bootledger.basebackup.manifest import decode
 from bootledger.cli.app import app
 from bootledger.cli.errors import ExitCode
+from bootledger.environment import Databases, Environment, Transaction
 from bootledger.files import Files
+from bootledger.primary import slot_tables
 from bootledger.primary.http.ranges import select
+from bootledger.primary.slots import MAX_SLOTS, SLOTS_NAME, Slots
 from bootledger.replica.database import Database
 from bootledger.replica.wire import (
     LAST_LSN_HEADER,
@@ -120,6 +123,37 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with server(path) as started:
         pinned = pin(started.address)
         yield Served(path, started, pinned, *files_of(path, pinned))
+
+
+def test_one_base_backup_or_slot_too_many_is_a_503_with_a_time_to_ask_again(
+    tmp_path: Path,
+) -> None:
+    """A limit that others fill up is nobody's mistake: who asks is to come again later."""
+    make_primary(tmp_path / "primary", records=1)
+    Slots.open(tmp_path / "primary", Files()).close()
+    opened = Environment.open(
+        tmp_path / "primary" / SLOTS_NAME, slot_tables.TABLES, Files(), name="slots"
+    )
+
+    def fill(txn: Transaction, db: Databases) -> None:
+        for n in range(MAX_SLOTS - 2):
+            slot = Slot(name=f"slot-{n}", acknowledged_lsn=0, created_at_ms=1, active_at_ms=1)
+            slot_tables.put_slot(txn, db, slot_tables.Stored(0, slot))
+
+    with contextlib.closing(opened):
+        opened.write(fill)
+    with server(tmp_path / "primary", "--max-backups", 1, "--reuse-backups-for", 0) as started:
+        pin(started.address)
+        backup = json.dumps({"intent_id": "intent-2", "generation": 1, "slot": "replica-1"})
+        for method, path, body in (
+            ("POST", "/v1/base-backups", backup),
+            ("PUT", "/v1/slots/another", '{"lsn": 0}'),
+            ("PUT", "/v1/slots/one-more", '{"lsn": 0}'),
+        ):
+            answer = ask(started.address, method, path, body=body)
+            if path != "/v1/slots/another":
+                assert problem(answer) == (503, "SourceUnavailable")
+                assert int(answer.headers["Retry-After"]) > 0
 
 
 # --- what is served ----------------------------------------------------------------------------

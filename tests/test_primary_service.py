@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +20,14 @@ from bootledger.errors import (
     DivergedHistory,
     InvalidValue,
     LogWindowLost,
+    OutOfSpace,
     SlotInvalid,
     SnapshotLost,
     SourceUnavailable,
     Stopped,
 )
 from bootledger.files import Files
+from bootledger.primary import backups
 from bootledger.primary.backups import BaseBackups
 from bootledger.primary.service import Primary, Retention
 from bootledger.primary.slots import Slots
@@ -68,13 +71,20 @@ class Place:
         self.database = create(path, last=LAST)
         self._opened: list[Primary] = []
 
-    def open(self, retention: Retention | None = None, *, reuse_s: float = 3600) -> Primary:
+    def open(
+        self,
+        retention: Retention | None = None,
+        *,
+        reuse_s: float = 3600,
+        max_backups: int | None = None,
+    ) -> Primary:
         """Open the primary as a process that serves it does."""
         primary = Primary.open(
             self.path,
             self.files,
             retention=retention,
             reuse_backups_s=reuse_s,
+            max_backups=max_backups,
             chunk_bytes=16 * 1024,
             clock=lambda: LAST_MODIFIED(self.path) + self.late_ms,
         )
@@ -364,6 +374,52 @@ def test_fifty_pins_at_once_publish_once(place: Place) -> None:
     assert {place.file(pinned).st_ino for pinned in pins} == {place.file(pins[0]).st_ino}
     assert place.file(pins[0]).st_nlink == 50
     assert {slot.acknowledged_lsn for slot in primary.slots()} == {lsn}
+
+
+def test_base_backups_are_limited_and_shared_ones_count_once(place: Place) -> None:
+    """The third is refused without a copy, a share and a new generation are not; room helps."""
+    primary = place.open(reuse_s=60, max_backups=2)
+    first = primary.pin(request("a"))
+    place.late_ms = 61_000
+    primary.pin(request("b"))
+    place.late_ms = 0
+    primary.pin(request("c"))  # shares the second
+    place.late_ms = 61_000
+    with pytest.raises(SourceUnavailable, match="has 2 base backups already, 2 are allowed"):
+        primary.pin(request("d"))
+    assert place.files.publications == 2
+    primary.pin(request("a", generation=2))  # its first one goes for it
+    with pytest.raises(SnapshotLost):
+        primary.backup_file(first.token, "data.mdb")
+    for backup in primary.backups():
+        primary.release(backup.token)
+    primary.pin(request("d"))
+
+
+def test_tokens_are_limited_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shared base backups cost names on the disk: there is an end to those as well."""
+    monkeypatch.setattr(backups, "MAX_TOKENS", 2)
+    primary = place.open(max_backups=64)
+    primary.pin(request("a"))
+    primary.pin(request("b"))
+    with pytest.raises(SourceUnavailable, match="already, 2 are allowed"):
+        primary.pin(request("c"))
+
+
+def test_nothing_is_copied_to_a_disk_without_room(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publication takes as much as the database: with less free, none begins."""
+    size_bytes = (place.path / "data.mdb").stat().st_size
+    primary = place.open()
+    usage = shutil.disk_usage(place.path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size_bytes - 1))
+    with pytest.raises(OutOfSpace, match=f"takes {size_bytes} bytes"):
+        primary.pin(request("a"))
+    assert place.files.publications == 0
+    assert primary.backups() == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size_bytes))
+    primary.pin(request("a"))
 
 
 def test_a_publication_that_moves_on_is_waited_for(place: Place) -> None:
