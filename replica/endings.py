@@ -7,6 +7,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from bootledger.errors import (
+    CannotConverge,
     CorruptChunk,
     CorruptManifest,
     DivergedHistory,
@@ -45,7 +46,7 @@ def supersede(intent_id: UUID, progress: Progress, now_ms: int, *, by: UUID) -> 
 def cause_class_of(error: BaseException) -> CauseClass:
     """Return under which class an exception suspends a bootstrap."""
     match error:
-        case OutOfSpace():
+        case OutOfSpace() | CannotConverge():
             return "capacity"
         case SourceUnavailable() | ConnectionError() | TimeoutError():
             return "network"

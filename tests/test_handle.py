@@ -9,6 +9,7 @@ import pytest
 from processes import kill, start, wait_for_line
 
 from bootledger.errors import (
+    CannotConverge,
     ClosedByOperator,
     CorruptChunk,
     Fenced,
@@ -59,6 +60,7 @@ def by_operator(log: IntentLog, handle: BootstrapHandle, event: Event) -> None:
     [
         (SourceUnavailable("link down"), "network"),
         (OutOfSpace("disk full"), "capacity"),
+        (CannotConverge("too slow for this log"), "capacity"),
         (CorruptChunk("chunk 3"), "source"),
         (KeyboardInterrupt(), "shutdown"),
         (ZeroDivisionError("bug"), "error"),
