@@ -113,6 +113,14 @@ def replicate(  # noqa: PLR0913 - options are what a command has
             show_default="16 of an address, 4 of a directory",
         ),
     ] = None,
+    keep_changes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="While following, forget applied changes but so many in the replica's own log.",
+            show_default="keep all",
+        ),
+    ] = None,
     metrics: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Serve metrics for Prometheus there."),
@@ -161,9 +169,14 @@ def replicate(  # noqa: PLR0913 - options are what a command has
         if isinstance(shown, TerminalKeeper):
             stack.callback(shown.stop)
         remotely = is_address(source)
+        if keep_changes is not None and not (remotely if follow is None else follow):
+            raise InvalidValue(
+                "--keep-changes makes sense while following only", hint="add --follow"
+            )
         settings = Settings(
             lag_changes=lag,
             verify_staged=verify_staged,
+            keep_changes=keep_changes,
             max_bytes_per_s=max_rate,
             max_in_flight=in_flight or (remote if remotely else local).DEFAULT_IN_FLIGHT,
             stop=stop,

@@ -18,7 +18,7 @@ from contextlib import closing
 from functools import partial
 from typing import NoReturn
 
-from bootledger.errors import Stopped
+from bootledger.errors import InvalidValue, Stopped
 from bootledger.replica.agreement import (
     check_not_ahead,
     check_same_history,
@@ -26,7 +26,14 @@ from bootledger.replica.agreement import (
     told_by,
 )
 from bootledger.replica.observer import Observer
-from bootledger.replica.ports import Change, LongPolling, OpenApplier, Source
+from bootledger.replica.ports import (
+    Applier,
+    Change,
+    LongPolling,
+    OpenApplier,
+    PrunesLog,
+    Source,
+)
 from bootledger.replica.replication import ReplicaReplication
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import Target
@@ -36,6 +43,7 @@ __all__ = ["Following", "ReplicaReplication"]
 
 _NAP_S = 0.2
 _LOOK_EVERY_S = 1.0
+_PRUNE_AT_ONCE = 100_000
 
 
 class Following:
@@ -69,13 +77,15 @@ class Following:
         Raises `Stopped` if somebody asked for that; `LogWindowLost` if the log cannot be followed
         any further (pruned, slot invalidated, or the source went on to a newer timeline) and a
         bootstrap is needed; `OlderTimeline`, `SourceChanged` or `DivergedHistory` if this source
-        must not be followed; `Unavailable` if it does not answer.
+        must not be followed; `Unavailable` if it does not answer; `InvalidValue` if the applier has
+        no log, and only some changes of it are to be kept.
         """
         try:
             identity = self._source.identity()
             generation = known(self._target.current(), "CURRENT")
             applier = open_to_follow(self._open_applier, self._target, generation, identity)
             with closing(applier):
+                log = self._log_to_cut(applier)
                 applied_lsn = self._state.last_applied_lsn = applier.applied_lsn()
                 source_lsn = told_by(identity, self._source, self._source.last_lsn)
                 check_not_ahead(applied_lsn, source_lsn)
@@ -88,6 +98,7 @@ class Following:
                         self._target.check_owned()
                         applier.apply(changes)
                         applied_lsn = self._state.last_applied_lsn = changes[-1].lsn
+                    self._cut(log, applied_lsn, idle=not changes)
                     self._heard(self._source_lsn(applied_lsn, changes))
                     if not changes:
                         self._wait()
@@ -100,6 +111,30 @@ class Following:
             wait_s = self._state.poll_interval.total_seconds()
             return self._source.changes_within(after_lsn, limit, wait_s)
         return self._source.changes(after_lsn, limit)
+
+    def _log_to_cut(self, applier: Applier) -> PrunesLog | None:
+        if self._settings.keep_changes is None:
+            return None
+        if not isinstance(applier, PrunesLog):
+            raise InvalidValue(
+                f"the newest {self._settings.keep_changes} changes are to be kept, but this "
+                f"database has no log of its own",
+                hint="leave keep_changes out",
+            )
+        return applier
+
+    def _cut(self, log: PrunesLog | None, applied_lsn: int, *, idle: bool) -> None:
+        """Forget what is applied and too old: a batch of it at least, unless nothing else is to do.
+
+        After a death the rest of it is forgotten: what is kept is looked up each time.
+        """
+        if log is None or (keep := self._settings.keep_changes) is None:
+            return
+        pruned_lsn = log.pruned_lsn()
+        count = applied_lsn - keep - pruned_lsn
+        if count >= (1 if idle else self._settings.batch_changes):
+            self._target.check_owned()
+            log.prune(pruned_lsn + min(count, _PRUNE_AT_ONCE))
 
     def _wait(self) -> None:
         """Wait before asking again; who waited with the source only so that it cannot spin."""

@@ -172,6 +172,17 @@ class KeepsLog(Protocol):
         """Return changes that were applied: as `Source.changes`."""
 
 
+@runtime_checkable
+class PrunesLog(KeepsLog, Protocol):
+    """An applier whose log can be cut: nothing that it does by itself needs old changes."""
+
+    def pruned_lsn(self) -> int:
+        """Return the highest LSN whose change is no longer kept, 0 if all are."""
+
+    def prune(self, keep_after_lsn: int) -> None:
+        """Forget the changes up to and including an LSN. Durable when this returns."""
+
+
 class OpenApplier(Protocol):
     """Opens the database of a generation, restored from a base backup or in service."""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootledger.clock import Clock, now_ms
+from bootledger.errors import InvalidValue
+from bootledger.positions import check_u64
 from bootledger.replica.endings import RetryAfter, usual_retry
 from bootledger.replica.ports import Pause
 
@@ -39,6 +41,9 @@ class Settings:
     `check_restored` is given the directory of a copy when every byte of it was compared with the
     manifest, before anything opens it; what it raises keeps it closed. `Database.check_unopened` is
     for what came over a network.
+    While it follows, the replica keeps the newest `keep_changes` of what it applied in its own log
+    and forgets the rest, None nothing. Its own recovery needs none of them, and the last one tells
+    whether its history is the source's: so at least 1. Replicas of this replica may need more.
     `stop` is asked between steps and within long ones; what it returns is recorded as the cause.
     """
 
@@ -49,5 +54,11 @@ class Settings:
     max_bytes_per_s: float | None = None
     retry_after_ms: RetryAfter = usual_retry
     check_restored: Callable[[Path, Pause], None] = trusted
+    keep_changes: int | None = None
     stop: Callable[[], str | None] = never
     clock: Clock = now_ms
+
+    def __post_init__(self) -> None:
+        """Raise `InvalidValue` if not even the last change were kept."""
+        if self.keep_changes is not None and check_u64(self.keep_changes, "keep_changes") < 1:
+            raise InvalidValue("keep_changes must be at least 1: the last one tells the history")

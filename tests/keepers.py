@@ -16,7 +16,7 @@ from bootledger.replica.database import Database
 from bootledger.replica.keeping import Keeper
 from bootledger.replica.loop import Outcome
 from bootledger.replica.observer import Observer
-from bootledger.replica.ports import Change, Pause, Pin, Source, SourceIdentity, go_on
+from bootledger.replica.ports import Change, OpenApplier, Pause, Pin, Source, SourceIdentity, go_on
 from bootledger.replica.readers import has_database
 from bootledger.replica.replication import ReplicaReplication
 from bootledger.replica.settings import Settings
@@ -139,6 +139,8 @@ class World:
     chance: float = 0.5
     give_up_after_s: float | None = None
     by_name: bool = False
+    keep_changes: int | None = None
+    applier: Callable[[Files], OpenApplier] = applier
     acknowledged: list[int] = field(default_factory=list)
     state: ReplicaReplication = field(
         default_factory=lambda: ReplicaReplication("local", poll_interval=timedelta(seconds=0.2))
@@ -191,7 +193,13 @@ class World:
             chance=lambda: self.chance,
             now_s=self.time.now_s,
         )
-        settings = Settings(batch_changes=10, lag_changes=0, stop=self.stop, clock=self.time.clock)
+        settings = Settings(
+            batch_changes=10,
+            lag_changes=0,
+            keep_changes=self.keep_changes,
+            stop=self.stop,
+            clock=self.time.clock,
+        )
         with LocalSource.open(self.primary, self.files) as source:
             database_id = source.identity().database_id
         with owned(self.target, NODE, database_id, settings, self.files, sink=quiet) as (
@@ -202,7 +210,7 @@ class World:
                 log,
                 self.open_source,
                 target,
-                applier(self.files),
+                self.applier(self.files),
                 self.state,
                 files=self.files,
                 settings=settings,

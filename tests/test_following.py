@@ -12,12 +12,20 @@ from keepers import World, last_lsn, link_down, prune
 from replicas import assert_equal, make_primary, replicate, write_more
 from worlds import CrashingFiles, Scenario, every_single, play, record
 
-from bootledger.errors import DivergedHistory, OlderTimeline, SourceChanged, Stopped
+from bootledger.errors import (
+    DivergedHistory,
+    InvalidValue,
+    OlderTimeline,
+    SourceChanged,
+    Stopped,
+)
 from bootledger.files import Files
 from bootledger.replica.database import Database
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.keeping import Keeper
+from bootledger.replica.ports import OpenApplier
 from bootledger.replica.readers import open_current, read_current
+from bootledger.replica.settings import Settings
 from bootledger.replica.target import LEDGER_NAME
 
 Action = Callable[[World], None]
@@ -253,6 +261,69 @@ def test_a_primary_that_was_put_back_is_refused(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "old", world.primary)
     with pytest.raises(DivergedHistory, match="holds LSN 65"):
         world.run(Keeper.follow)
+
+
+def test_a_replica_keeps_as_many_of_its_own_changes_as_it_is_told_to(tmp_path: Path) -> None:
+    """Whatever it does not need is forgotten, also what an earlier life left; records stay."""
+    make_primary(tmp_path / "primary", records=40)
+    follow(World(tmp_path), [write, write, rest])
+    assert _pruned_lsn(World(tmp_path)) == 0
+    world = World(tmp_path, keep_changes=7)
+    follow(world, [rest, write, rest, rest])
+    assert _pruned_lsn(world) == last_lsn(world.primary) - 7
+    follow(world, [write])  # its last change is still compared with the source's
+    assert_equal(world.primary, world.target)
+
+
+def test_a_replica_that_prunes_survives_a_death_at_any_point_of_it() -> None:
+    """The next life forgets the rest, and nothing that was not applied."""
+
+    def run(files: CrashingFiles, place: Path) -> None:
+        follow(World(place, files=files, keep_changes=5), [write, rest, rest])
+
+    life = replace(scenario([]), run=run)
+    points = record(life)
+    promoted = max(n for n, token in enumerate(points, 1) if token.startswith("current."))
+    pruning = [n for n, token in enumerate(points, 1) if n > promoted and "applier" in token]
+    assert len(pruning) >= 6
+    for death in pruning:
+        assert len(play(life, [death])) == 1
+
+
+def test_keeping_some_changes_is_refused_where_there_is_no_log(tmp_path: Path) -> None:
+    """An applier that only applies cannot forget: that is said, and nothing is followed."""
+    make_primary(tmp_path / "primary", records=40)
+    world = World(tmp_path, keep_changes=5, applier=no_log)
+    with pytest.raises(InvalidValue, match="no log of its own"):
+        follow(world, [write])
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_the_last_change_is_kept_in_any_case(keep: int) -> None:
+    """It is what tells two histories apart."""
+    with pytest.raises(InvalidValue, match="keep_changes"):
+        Settings(keep_changes=keep)
+
+
+class OnlyApplies:
+    """A database whose log nobody can see."""
+
+    def __init__(self, database: Database) -> None:
+        self.identity = database.identity
+        self.applied_lsn = database.applied_lsn
+        self.apply = database.apply
+        self.record_count = database.record_count
+        self.close = database.close
+
+
+def no_log(files: Files) -> OpenApplier:
+    """Return what opens databases without a log."""
+    return lambda directory: OnlyApplies(Database.open(directory, files, name="applier"))
+
+
+def _pruned_lsn(world: World) -> int:
+    with open_current(world.target) as place, Database.open(place, Files(), name="it") as database:
+        return database.pruned_lsn()
 
 
 def test_a_stop_in_a_bootstrap_is_no_end_of_following(tmp_path: Path) -> None:

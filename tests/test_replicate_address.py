@@ -206,6 +206,8 @@ def test_an_option_for_addresses_is_refused_for_a_directory(tmp_path: Path, opti
         ("http://127.0.0.1:1", ["--ca", "x"], "https only"),
         ("http://127.0.0.1:1", ["--token-file", "/nowhere/token"], "there is no file"),
         ("http://127.0.0.1:1", ["--metrics", "nowhere"], "is no HOST:PORT"),
+        ("http://127.0.0.1:1", ["--once", "--keep-changes", "9"], "while following only"),
+        ("/nowhere", ["--keep-changes", "9"], "while following only"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
