@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -153,13 +154,38 @@ def test_a_right_answer_that_drips_is_given_up(primary: Primary, at_once_bytes: 
 
 
 def test_nobody_at_the_address() -> None:
-    """A port where nobody listens, and a name that nobody has."""
+    """A port where nobody listens, and a name that nobody has: each in words of its own."""
     with Speaker(lambda asked: b"") as gone:
         pass
-    for url in (gone.url, "http://nobody.invalid"):
+    for url, words in (
+        (gone.url, "it is refused"),
+        ("http://nobody.invalid", "the name is not found"),
+    ):
         with HttpSource.open(url, slot="x") as source, pytest.raises(SourceUnavailable) as told:
             source.info()
-        assert "no connection" in str(told.value)
+        assert f"no connection: {words}" in str(told.value)
+
+
+@pytest.mark.parametrize(("reset", "words"), [(True, "was reset"), (False, "was closed")])
+def test_a_connection_that_ends_before_the_answer_says_how(*, reset: bool, words: str) -> None:
+    """Thrown away by whoever is in between, or closed by whoever listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                if reset:
+                    linger = struct.pack("ii", 1, 0)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with HttpSource.open(url, slot="x") as source, pytest.raises(SourceUnavailable) as told:
+            source.info()
+        thread.join()
+    assert f"the connection broke: it {words}" in str(told.value)
 
 
 def test_a_redirection_is_not_followed(primary: Primary) -> None:

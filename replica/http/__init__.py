@@ -7,5 +7,6 @@ What is said stands in docs/protocol.md.
 - `heartbeat`: signs of life for the slot while nothing else is asked
 - `answers`: what an answer means, checked before anything of it is used (pure)
 - `fetching`: chunks from the primary and from mirrors; `mirrors` and `compression` decide (pure)
+- `failures`: why there is no answer, in words (pure)
 - `transport`: one request and its answer, bounded in time and in bytes
 """

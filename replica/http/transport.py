@@ -18,17 +18,12 @@ from typing import TYPE_CHECKING
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NewConnectionError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.exceptions import HTTPError
 from urllib3.util.response import assert_header_parsing
 
 from bootledger.errors import SourceUnavailable
 from bootledger.replica.http.addresses import Address
+from bootledger.replica.http.failures import no_answer
 from bootledger.replica.wire import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -158,23 +153,7 @@ class Link:
         return int(length)
 
     def _unavailable(self, error: Exception) -> SourceUnavailable:
-        cause = error.__cause__ or error.__context__ or error
-        match error:
-            case ConnectTimeoutError():
-                said = f"no connection within {CONNECT_S:g} s"
-            case NewConnectionError():
-                said = f"no connection: {cause}"
-            case ReadTimeoutError() | TimeoutError():
-                said = f"the answer did not come in time: nothing for {PATIENCE_S:g} s, or too slow"
-            case SSLError() | ssl.SSLError():
-                return SourceUnavailable(
-                    f"{self.address}: TLS failed: {cause}",
-                    hint="does it speak https, is its certificate signed by the CA that was given, "
-                    "and does it ask for a client certificate?",
-                )
-            case _:
-                said = f"the connection broke: {str(cause) or type(cause).__name__}"
-        return SourceUnavailable(f"{self.address}: {said}", hint="it is tried again")
+        return no_answer(str(self.address), error, connect_s=CONNECT_S, patience_s=PATIENCE_S)
 
 
 class _Paced(io.RawIOBase):
