@@ -21,13 +21,14 @@ from bootledger.cli.visible import visible
 from bootledger.cli.watching import telling, write_json
 from bootledger.errors import InvalidValue
 from bootledger.files import Files
+from bootledger.replica.http.access import Access
 from bootledger.replica.loop import Outcome
 from bootledger.replica.readers import current_directory, data_file
 from bootledger.replica.settings import Settings
 from bootledger.replica.sources.appliers import OpenSqliteCopy, open_file_copy
 from bootledger.replica.sources.copying import copy as bring_up_to_date
 from bootledger.replica.sources.file import FileSource
-from bootledger.replica.sources.http_access import HttpAccess, read_headers, read_token
+from bootledger.replica.sources.http_access import read_headers, read_token
 from bootledger.replica.sources.http_file import HttpFileSource
 from bootledger.replica.sources.http_range import RangeReader
 from bootledger.replica.sources.spool import SPOOL_NAME
@@ -100,6 +101,16 @@ def copy(  # noqa: PLR0913 - options are what a command has
             metavar="FILE", help="Believe this CA (PEM) instead.", rich_help_panel=_OF_URL
         ),
     ] = None,
+    cert: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Client certificate chain, PEM.", rich_help_panel=_OF_URL
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Its private key, PEM.", rich_help_panel=_OF_URL),
+    ] = None,
     trust_last_modified: Annotated[
         bool,
         typer.Option(
@@ -127,10 +138,12 @@ def copy(  # noqa: PLR0913 - options are what a command has
         if source.lower().startswith(_SCHEMES):
             if sqlite:
                 raise InvalidValue("--sqlite makes sense for a file on this machine only")
-            access = HttpAccess(
+            access = Access(
                 token=None if token_file is None else read_token(token_file),
                 headers={} if headers_file is None else read_headers(headers_file),
                 ca=ca,
+                certificate=cert,
+                key=key,
             )
             reader = RangeReader(
                 source, access, trust_last_modified=trust_last_modified, connections=in_flight
@@ -152,6 +165,8 @@ def copy(  # noqa: PLR0913 - options are what a command has
                     "--token-file": token_file,
                     "--headers-file": headers_file,
                     "--ca": ca,
+                    "--cert": cert,
+                    "--key": key,
                     "--trust-last-modified": trust_last_modified,
                 }
             )

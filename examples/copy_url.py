@@ -22,9 +22,9 @@ from threading import Thread
 from blake3 import blake3
 
 from bootledger.files import Files
+from bootledger.replica.http.access import Access
 from bootledger.replica.readers import data_file, open_current
 from bootledger.replica.sources.copying import copy
-from bootledger.replica.sources.http_access import HttpAccess
 from bootledger.replica.sources.http_file import HttpFileSource
 from bootledger.replica.sources.http_range import RangeReader
 from bootledger.replica.sources.spool import SPOOL_NAME
@@ -35,7 +35,7 @@ CHUNKS = 20
 
 def download(url: str, target: Path) -> int:
     """Bring the copy up to date with what the server has; return its generation."""
-    reader = RangeReader(url, HttpAccess())
+    reader = RangeReader(url, Access())
     with HttpFileSource(reader, target / SPOOL_NAME, Files(), chunk_bytes=CHUNK_BYTES) as source:
         return copy(source, target, "copy-1").generation
 

@@ -12,6 +12,7 @@ from random import Random
 from replicas import Counts, quiet
 
 from bootledger.files import Files
+from bootledger.replica.http.access import Access
 from bootledger.replica.loop import Outcome
 from bootledger.replica.observer import Observer
 from bootledger.replica.ports import OpenApplier, Source
@@ -20,7 +21,6 @@ from bootledger.replica.settings import Settings
 from bootledger.replica.sources.appliers import OpenSqliteCopy, open_file_copy
 from bootledger.replica.sources.copying import copy
 from bootledger.replica.sources.file import FileSource
-from bootledger.replica.sources.http_access import HttpAccess
 from bootledger.replica.sources.http_file import HttpFileSource
 from bootledger.replica.sources.http_range import RangeReader
 from bootledger.replica.sources.sqlite import SqliteSource
@@ -52,7 +52,7 @@ def source_of(
     """Return a source of what lies at `place`, with its spool in the target."""
     spool, files = target / "spool", Files()
     if kind == "http":
-        reader = RangeReader(place, HttpAccess(), connections=in_flight, first_pause_s=0.01)
+        reader = RangeReader(place, Access(), connections=in_flight, first_pause_s=0.01)
         return HttpFileSource(reader, spool, files, chunk_bytes=chunk_bytes, in_flight=in_flight)
     made = SqliteSource if kind == "sqlite" else FileSource
     return made(Path(place), spool, files, chunk_bytes=chunk_bytes)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from copies import make_database, some_bytes, totals
+from servers import certificates
 from web_servers import Lying, serving
 
 DATA = some_bytes(300_000)
@@ -81,3 +83,21 @@ def test_what_makes_no_sense_is_refused(
     assert done.returncode == 64
     assert words in done.stderr
     assert not (tmp_path / "target").exists()
+
+
+def test_an_address_that_wants_a_certificate_gets_one(tmp_path: Path) -> None:
+    """With the CA and a certificate of it the file is copied; half of a pair is refused."""
+    known = certificates(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(known.server_certificate, known.server_key)
+    context.load_verify_locations(known.ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+    ours = ("--ca", known.ca, "--cert", known.client_certificate, "--key", known.client_key)
+    with serving(Lying(DATA), context) as address:
+        assert address.startswith("https://")
+        done = bootledger(address, tmp_path / "target", *ours, "--json")
+        assert Path(str(last(done)["path"])).read_bytes() == DATA
+        half = bootledger(address, tmp_path / "other", *ours[:4])
+        assert half.returncode == 64
+        assert "given together" in " ".join(half.stderr.split())
+        assert not (tmp_path / "other").exists()

@@ -34,10 +34,11 @@ from bootledger.errors import (
     SourceUnavailable,
 )
 from bootledger.files import Files
+from bootledger.replica.http.access import Access
 from bootledger.replica.ports import OpenApplier, Source
 from bootledger.replica.readers import data_file
 from bootledger.replica.sources.appliers import open_file_copy
-from bootledger.replica.sources.http_access import HttpAccess, read_headers, read_token
+from bootledger.replica.sources.http_access import read_headers, read_token
 from bootledger.replica.sources.http_file import HttpFileSource
 from bootledger.replica.sources.http_range import RangeReader
 from bootledger.simulation import World, explore
@@ -67,7 +68,7 @@ def address(what: Lying) -> Iterator[str]:
 
 def reader_of(address: str, **options: object) -> RangeReader:
     """Return a reader that does not wait long."""
-    return RangeReader(address, HttpAccess(), first_pause_s=0.001, **options)  # type: ignore[arg-type]
+    return RangeReader(address, Access(), first_pause_s=0.001, **options)  # type: ignore[arg-type]
 
 
 def source_with(address: str, target: Path, **options: object) -> HttpFileSource:
@@ -332,7 +333,7 @@ def test_no_secret_is_shown_or_sent_where_it_does_not_belong(
     (tmp_path / "token").write_text("s3cret-token\n")
     (tmp_path / "headers").write_text("# for the proxy\n\nX-Key: s3cret-key\n")
     token, headers = read_token(tmp_path / "token"), read_headers(tmp_path / "headers")
-    access = HttpAccess(token=token, headers=headers)
+    access = Access(token=token, headers=headers)
     assert "s3cret" not in repr(access)
     reader = RangeReader(f"{address}?sig=s3cret", access, attempts=1)
     reader.look()
@@ -359,10 +360,10 @@ def test_no_secret_is_shown_or_sent_where_it_does_not_belong(
         assert "s3cret" not in str(refused.value)
     for bad in ({"token": "s3cret\r\nX: y"}, {"headers": {"X": "s3cret\n"}}):
         with pytest.raises(InvalidValue) as refused:
-            HttpAccess(**bad)  # type: ignore[arg-type]
+            Access(**bad)  # type: ignore[arg-type]
         assert "s3cret" not in str(refused.value)
     with pytest.raises(InvalidValue, match="cannot be set"):
-        HttpAccess(headers={"Range": "bytes=0-1"})
+        Access(headers={"Range": "bytes=0-1"})
 
 
 headers = st.fixed_dictionaries(
@@ -385,7 +386,7 @@ def test_whatever_a_server_answers_only_the_asked_bytes_are_taken() -> None:
     """Of any status and any headers: the right bytes of the pinned version, or an error of ours."""
     what = Lying(DATA)
     with serving(what) as address:
-        reader = RangeReader(address, HttpAccess(), attempts=1, timeout_s=0.05)
+        reader = RangeReader(address, Access(), attempts=1, timeout_s=0.05)
         remote = reader.look()
 
         @settings(max_examples=60)

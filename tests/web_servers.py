@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -78,8 +79,8 @@ class Lying:
 
 
 @contextmanager
-def serving(what: Lying) -> Iterator[str]:
-    """Serve one file, and yield its address."""
+def serving(what: Lying, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve one file, by TLS if there is a context, and yield its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -95,10 +96,12 @@ def serving(what: Lying) -> Iterator[str]:
 
     server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/big.bin"
+        yield f"{'http' if context is None else 'https'}://127.0.0.1:{server.server_address[1]}/big.bin"
     finally:
         server.shutdown()
         thread.join()

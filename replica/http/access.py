@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bootledger.errors import InvalidValue
+from bootledger.replica.seal import SEAL_HEADER
 
 _TOKEN = re.compile(r"[!-~]{1,4096}", re.ASCII)
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[!-~]([ -~]{0,4094}[!-~])?")
+_OURS = {
+    "accept-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "if-match",
+    "if-range",
+    "range",
+    "transfer-encoding",
+    SEAL_HEADER.lower(),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
     """How to be let in. `repr` shows no secret.
 
-    `token` is a bearer token. `ca` is a file of certificates (PEM) that are believed instead of
-    those of this system; `certificate` and `key` are the client's own. A token goes in clear text
-    to another machine only if `insecure` allows it. None of this goes to mirrors, except that
-    their certificates may come from `ca` as well.
+    `token` is a bearer token; `headers` go along as they are, and may be secrets, too. `ca` is a
+    file of certificates (PEM) that are believed instead of those of this system; `certificate` and
+    `key` are the client's own. A secret goes in clear text to another machine only if `insecure`
+    allows it. None of this goes to mirrors, except that their certificates may come from `ca` as
+    well.
 
-    Checked when it is made: raises `InvalidValue`, which never quotes the token.
+    Checked when it is made: raises `InvalidValue`, which never quotes a secret.
     """
 
     token: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
@@ -34,16 +51,26 @@ class Access:
         """Refuse a token that cannot stand in a header, and half of a client certificate."""
         if self.token is not None and not _TOKEN.fullmatch(self.token):
             raise InvalidValue("a token has 1 to 4096 printable ASCII characters and no spaces")
+        for name, value in self.headers.items():
+            if not _NAME.fullmatch(name) or name.lower() in _OURS:
+                raise InvalidValue(f"a header {name!r:.60} cannot be set")
+            if not _VALUE.fullmatch(value):
+                raise InvalidValue(f"the value of header {name} must be printable ASCII")
         if (self.certificate is None) != (self.key is None):
             raise InvalidValue("a client certificate and its key are given together")
 
     @property
-    def headers(self) -> dict[str, str]:
-        """What is sent along with every request to the primary."""
-        return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+    def secret(self) -> bool:
+        """Whether anything is sent that others must not see."""
+        return self.token is not None or bool(self.headers)
+
+    def sent(self) -> dict[str, str]:
+        """Return what is sent along with every request."""
+        bearer = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        return {**self.headers, **bearer}
 
     def context(self) -> ssl.SSLContext:
-        """Return how to speak TLS with the primary. Raises `InvalidValue` for unusable files."""
+        """Return how to speak TLS. Raises `InvalidValue` for unusable files."""
         context = _context()
         if self.ca is None:
             context.load_default_certs()

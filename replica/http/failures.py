@@ -28,7 +28,7 @@ def no_answer(
     return SourceUnavailable(f"{place}: {said}", hint=hint)
 
 
-def _words(  # noqa: PLR0911 - one for each kind
+def _words(  # noqa: C901 - one case for each kind
     causes: list[BaseException], connect_s: float, patience_s: float
 ) -> tuple[str, str]:
     last = causes[-1]

@@ -106,14 +106,14 @@ class HttpSource:
         places = [parse_address(mirror, "a mirror's address") for mirror in mirrors]
         if len({address, *places}) != 1 + len(places):
             raise InvalidValue(f"a mirror is named twice, or is the primary: {', '.join(mirrors)}")
-        if access.token is not None and not address.is_private and not access.insecure:
+        if access.secret and not address.is_private and not access.insecure:
             raise InvalidValue(
                 f"a token would travel in clear text to {address.host}",
                 hint="use https, or say that the network in between is safe",
             )
         context = access.context() if address.scheme == "https" else None
         return cls(
-            Asking(Link(address, context, connections), access.headers),
+            Asking(Link(address, context, connections), access.sent()),
             [Link(place, _mirror_context(place, access), connections) for place in places],
             slot=slot,
             compression=compression,

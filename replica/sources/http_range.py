@@ -17,7 +17,8 @@ from urllib3.util import Url
 
 from bootledger.errors import InvalidValue, NotAllowed, SnapshotLost, SourceUnavailable
 from bootledger.positions import U64_MAX
-from bootledger.replica.sources.http_access import HttpAccess, check_url, shown
+from bootledger.replica.http.access import Access
+from bootledger.replica.sources.http_access import check_url, shown
 
 _PIECE_BYTES = 2**18
 _STRONG = re.compile(r'"[!#-~\x80-\xff]{1,250}"')
@@ -51,7 +52,7 @@ class RangeReader:
     def __init__(
         self,
         url: str,
-        access: HttpAccess,
+        access: Access,
         *,
         trust_last_modified: bool = False,
         connections: int = 1,
@@ -60,7 +61,9 @@ class RangeReader:
         attempts: int = 5,
         first_pause_s: float = 0.2,
     ) -> None:
-        """Make a reader; nothing is asked yet. Raises `InvalidValue` as `check_url`.
+        """Make a reader; nothing is asked yet.
+
+        Raises `InvalidValue` as `check_url`, and for unusable certificates.
 
         `timeout_s` is how long to wait for a connection and for any further bytes, `request_s` for
         all of an answer, `attempts` how often a request is made that fails in passing.
@@ -70,7 +73,12 @@ class RangeReader:
         self._access = access
         self._trust_last_modified = trust_last_modified
         self._request_s = request_s
-        self._pool = access.pool(connections=connections, timeout_s=timeout_s)
+        self._pool = urllib3.PoolManager(
+            maxsize=connections,
+            retries=False,
+            timeout=urllib3.Timeout(connect=timeout_s, read=timeout_s),
+            ssl_context=access.context() if self._url.scheme == "https" else None,
+        )
         self._retrying = Retrying(
             retry=retry_if_exception_type(Transient),
             stop=stop_after_attempt(attempts),
