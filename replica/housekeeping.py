@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -72,6 +72,16 @@ def _kept(log: IntentLog, intent_id: UUID) -> str | None:
     return f"intent {intent_id} was aborted and its artefacts kept: `discard` ends that"
 
 
+def why_going_on(log: IntentLog, target: Target, node_id: str) -> str | None:
+    """Return why a copy into the target may go on, None if none is unfinished.
+
+    One that another ledger knows is told by the generation that it has begun.
+    """
+    for intent in log.list_unfinished(node_id):
+        return f"intent {intent.intent_id} may go on with it"
+    return next(iter(claimed_generations(log, target).values()), None)
+
+
 def why_needed(log: IntentLog, intent_id: str) -> str | None:
     """Return why what was made for `intent_id` stays, at any place; None if it is finished.
 
@@ -86,10 +96,13 @@ def why_needed(log: IntentLog, intent_id: str) -> str | None:
     return "its intent is unfinished" if decode_head(head).unfinished else None
 
 
-def target_artefacts(target: Target, needed: Mapping[int, str]) -> Iterator[Finding]:
+def target_artefacts(
+    target: Target, needed: Mapping[int, str], *, others: Collection[str] = ()
+) -> Iterator[Finding]:
     """Yield every generation, the temporary files of writes that died, and what is not ours.
 
-    A generation stays if it is in service, if `needed` says why, or if a reader holds it.
+    A generation stays if it is in service, if `needed` says why, or if a reader holds it. What
+    `others` names is somebody else's to tell of.
     """
     reasons = dict(needed)
     if (current := target.current()) is not None:
@@ -107,7 +120,7 @@ def target_artefacts(target: Target, needed: Mapping[int, str]) -> Iterator[Find
             yield from _temporary_file(target, directory / MANIFEST_NAME)
     for name in (CURRENT_NAME, IDENTITY_NAME):
         yield from _temporary_file(target, target.path / name)
-    yield from _others(target.path)
+    yield from _others(target.path, others)
 
 
 def _temporary_file(target: Target, path: Path) -> Iterator[Finding]:
@@ -121,8 +134,8 @@ def _temporary_file(target: Target, path: Path) -> Iterator[Finding]:
         yield Finding(Artefact.at(temporary, "temporary file", "the write of it died"), remove)
 
 
-def _others(path: Path) -> Iterator[Finding]:
-    ours = {CURRENT_NAME, IDENTITY_NAME, *NOT_CONTENT}
+def _others(path: Path, others: Collection[str]) -> Iterator[Finding]:
+    ours = {CURRENT_NAME, IDENTITY_NAME, *NOT_CONTENT, *others}
     with translated(path):
         entries = sorted(os.scandir(path), key=lambda entry: entry.name)
     for entry in entries:

@@ -30,6 +30,7 @@ SPOOL_NAME = "spool"
 """Where a spool lies in its target, unless the caller says otherwise."""
 _VERSION_KEY = b"source-version"
 _FORMAT = 1
+_CLEARED = ("data", "sums", MANIFEST_NAME)
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -141,8 +142,8 @@ class Spool:
         """Remove everything but the version. Harmless when repeated."""
         self._own()
         # The manifest goes last: as long as it is there, it tells what else is.
-        for path in (self.data_path, self.path / "sums", self.path / MANIFEST_NAME):
-            self._files.remove(path)
+        for name in _CLEARED:
+            self._files.remove(self.path / name)
 
     def close(self) -> None:
         """Give the spool up. Writes nothing. Harmless when repeated."""
@@ -174,6 +175,18 @@ class Spool:
         self._files.replace(self.path / "version", sealed, name="version")
         self._version = version
         return version
+
+
+def is_spool(path: Path) -> bool:
+    """Return whether the directory `path` is a spool: whether it has a version, sound or not."""
+    with translated(path):
+        return not path.is_symlink() and (path / "version").is_file()
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Return what `clear` would remove of the spool at `path`."""
+    with translated(path):
+        return [path / name for name in _CLEARED if (path / name).exists()]
 
 
 def _read_version(path: Path) -> Version | None:

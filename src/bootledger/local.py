@@ -19,6 +19,7 @@ from bootledger.replica.housekeeping import (
     claimed_generations,
     needed_generations,
     target_artefacts,
+    why_going_on,
     why_needed,
 )
 from bootledger.replica.identity import read_identity
@@ -27,6 +28,8 @@ from bootledger.replica.loop import Outcome, Replication
 from bootledger.replica.observer import Observer
 from bootledger.replica.replication import ReplicaReplication
 from bootledger.replica.settings import Settings
+from bootledger.replica.sources.leftovers import spool_artefacts
+from bootledger.replica.sources.spool import SPOOL_NAME, is_spool
 from bootledger.replica.target import LEDGER_NAME, Target
 from bootledger.replica.waiting import Patience
 from bootledger.replica.wiring import applier, kept, owned
@@ -47,8 +50,8 @@ def collect_garbage(
     """Remove what nothing owns at `target`, in its ledger and at `source`, and say what was left.
 
     At the target: generations that are not in service, whose intent this ledger knows to be
-    finished and that no reader holds; the temporary files of writes that died. In the ledger
-    (`target`/ledger unless given): claims whose process died. At the primary in `source`: base
+    finished and that no reader holds; what the spool of a copy holds, if none is unfinished; the
+    temporary files of writes that died. In the ledger (`target`/ledger unless given): claims whose process died. At the primary in `source`: base
     backups whose intent this ledger knows to be finished, and what publications that died left.
     What is not ours by its exact name is never touched. With `dry_run` nothing is removed.
 
@@ -70,11 +73,14 @@ def collect_garbage(
         log = stack.enter_context(
             IntentLog.open(ledger or owned.path / LEDGER_NAME, files=files, create=False)
         )
+        spool = owned.path / SPOOL_NAME
         findings = [
             target_artefacts(
                 owned,
                 claimed_generations(log, owned) | needed_generations(log, owned, identity.node_id),
+                others=[SPOOL_NAME] if is_spool(spool) else [],
             ),
+            spool_artefacts(spool, files, why_going_on(log, owned, identity.node_id)),
             log.store.leftovers(),
         ]
         if source is not None:
