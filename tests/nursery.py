@@ -14,6 +14,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 NURSERY = """
@@ -26,7 +27,13 @@ nurse()
 
 def nurse() -> None:
     """Fork and reap as the lines of standard input say, until it ends."""
-    import bootledger.cli.app  # noqa: F401, PLC0415 -- whoever starts a nursery does not need it
+    # Whoever starts a nursery does not need them.
+    import bootledger.primary.http.server  # noqa: PLC0415
+    import bootledger.remote  # noqa: F401, PLC0415
+    from bootledger.cli.app import MODULES  # noqa: PLC0415
+
+    for module in MODULES.values():
+        import_module(f"bootledger.cli.{module}")
 
     born: list[int] = []
     for line in sys.stdin:

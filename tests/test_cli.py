@@ -25,7 +25,8 @@ from bootledger.cli.demo import Observed, digests, failures, run_demo, schedule
 from bootledger.cli.errors import ExitCode
 from bootledger.cli.signals import StopRequest
 from bootledger.cli.tables import dangling_blocks
-from bootledger.cli.watching import TerminalObserver, telling
+from bootledger.cli.terminal import TerminalObserver
+from bootledger.cli.watching import telling
 from bootledger.diagrams.chart import chart_of_table
 from bootledger.diagrams.dot import dot
 from bootledger.diagrams.markdown import markdown
