@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nursery import run as bootledger
 from replicas import NODE, assert_equal, make_primary, replicate, write_more
 from rich.console import Console
 from typer.testing import CliRunner
@@ -41,13 +42,6 @@ from bootledger.replica.intent_log import IntentLog
 from bootledger.store.memory import MemoryEventStore
 
 COMMAND = [sys.executable, "-m", "bootledger"]
-
-
-def bootledger(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
