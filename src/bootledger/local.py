@@ -51,9 +51,10 @@ def collect_garbage(
 
     At the target: generations that are not in service, whose intent this ledger knows to be
     finished and that no reader holds; what the spool of a copy holds, if none is unfinished; the
-    temporary files of writes that died. In the ledger (`target`/ledger unless given): claims whose process died. At the primary in `source`: base
-    backups whose intent this ledger knows to be finished, and what publications that died left.
-    What is not ours by its exact name is never touched. With `dry_run` nothing is removed.
+    temporary files of writes that died. In the ledger (`target`/ledger unless given): claims whose
+    process died. At the primary in `source`: base backups whose intent this ledger knows to be
+    finished, and what publications that died left. What is not ours by its exact name is never
+    touched. With `dry_run` nothing is removed.
 
     Cut short at any point, it may be done again. Raises `TargetBusy` while a live process owns the
     target, `InvalidValue` if there is no target or no ledger, `SourceChanged` if `source` is not
