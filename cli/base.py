@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -21,25 +20,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-
-
-def _say_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(metadata.version("bootledger"))
-        raise typer.Exit
-
-
-Version = Annotated[
-    bool,
-    typer.Option(
-        "--version", callback=_say_version, is_eager=True, help="Say which version this is."
-    ),
-]
-
-
-@app.callback()
-def bootledger(*, _version: Version = False) -> None:
-    """Copy a database to a replica, and never start over."""
 
 
 REPLICATING, LOOKING, DECIDING, KEEPING, PROVING = HEADINGS = (

@@ -13,10 +13,10 @@ from bootledger.cli.answers import Copied
 from bootledger.cli.bars import bar
 from bootledger.cli.base import REPLICATING, Json, app, path_of
 from bootledger.cli.errors import told_to_people
-from bootledger.cli.kept import TerminalKeeper, keeper_observer
-from bootledger.cli.serve import size_of
+from bootledger.cli.kept import keeper_observer
 from bootledger.cli.signals import StopRequest
 from bootledger.cli.tables import console
+from bootledger.cli.typed import size_of
 from bootledger.cli.visible import visible
 from bootledger.cli.watching import telling, write_json
 from bootledger.errors import InvalidValue
@@ -129,10 +129,8 @@ def copy(  # noqa: PLR0913 - options are what a command has
     stop = StopRequest()
     stop.install()
     screen = console()
-    observer = keeper_observer(screen, json=json)
     with told_to_people(), ExitStack() as stack:
-        if isinstance(observer, TerminalKeeper):
-            stack.callback(observer.stop)
+        observer = stack.enter_context(keeper_observer(screen, json=json))
         place = spool or target / SPOOL_NAME
         made: FileSource | HttpFileSource | SqliteSource
         if source.lower().startswith(_SCHEMES):

@@ -16,14 +16,18 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
+from typing import Annotated
 
+import typer
 from rich.filesize import decimal
 from rich.live import Live
 from rich.table import Column, Table
 
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
+from bootledger.cli.base import REPLICATING, app
 from bootledger.cli.corpus import real_records
 from bootledger.cli.demo_run import Kill, Line, Phase, run_and_kill
+from bootledger.cli.errors import told_to_people
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_line
 from bootledger.errors import InvalidValue
@@ -242,3 +246,20 @@ def _where(resumed: Line | None) -> str:
             return f"generation {resumed.generation}, in service"
         case _:
             return "nothing"
+
+
+@app.command(rich_help_panel=REPLICATING)
+def demo(
+    *,
+    size_mb: Annotated[int, typer.Option(min=64, help="How much to copy, in MB.")] = 64,
+    kills: Annotated[int, typer.Option(min=3, help="How often to kill the replica.")] = 5,
+    seed: Annotated[int, typer.Option(help="Decides when it is killed.")] = 1,
+    keep: Annotated[
+        Path | None, typer.Option(help="Work in this directory and leave it there.")
+    ] = None,
+) -> None:
+    """Copy real files into a replica that is killed again and again; prove it equal at the end."""
+    with told_to_people():
+        shown = run_demo(size_mb=size_mb, kills=kills, seed=seed, keep=keep)
+    if not shown:
+        raise typer.Exit(1)

@@ -18,8 +18,8 @@ from bootledger.cli.base import LOOKING, Json, app, open_ledger, path_of
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.moments import age_ms
 from bootledger.cli.replicate import access_of, is_address
-from bootledger.cli.serve import size_of
 from bootledger.cli.tables import console
+from bootledger.cli.typed import size_of
 from bootledger.cli.visible import visible
 from bootledger.cli.watching import FORECAST_STYLES, write_json
 from bootledger.errors import SourceUnavailable

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from bootledger.basebackup.manifest import Chunk
 from bootledger.cli.answers import Following, Rejected, Reused, Waiting
@@ -12,7 +13,6 @@ from bootledger.cli.visible import visible
 from bootledger.cli.watching import (
     JsonObserver,
     PlainObserver,
-    TerminalObserver,
     write_json,
     write_line,
 )
@@ -32,59 +32,6 @@ def position_of(replication: ReplicaReplication) -> str:
     """Return how far a replica is that follows, in words."""
     lag = replication.lag_changes
     return f"LSN {replication.last_applied_lsn}" + (f", {lag} behind" if lag else "")
-
-
-class TerminalKeeper(TerminalObserver):
-    """Bars while it copies and catches up, then one live line: the wait, or how far it follows."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
-        self._screen = console
-        self._line: Live | None = None
-        self._cause: BaseException | None = None
-
-    def on_step(self, step: plan.Step, progress: Progress) -> None:
-        """Show the bar that fits the step."""
-        self._leave_line()
-        super().on_step(step, progress)
-
-    def on_rejected(self, place: str, chunk: Chunk, reason: str) -> None:
-        """Say it above the bar; whichever thread it was."""
-        said = f"rejected {chunk.length_bytes} bytes at {chunk.offset_bytes} from {place}: {reason}"
-        self._screen.print(Text(visible(said), style="yellow"))
-
-    def on_waiting(self, cause: BaseException, left_s: float) -> None:
-        """Count down to the next attempt."""
-        if cause is not self._cause:
-            self.stop()
-            self._cause = cause
-            self._screen.print(Text(words_of(cause), style="yellow"))
-        self._show(Text.assemble(("waiting", "bold yellow"), f" next attempt in {left_s:.0f} s"))
-
-    def on_following(self, replication: ReplicaReplication) -> None:
-        """Show where it is."""
-        if self._cause is not None:
-            self._cause = None
-            self._screen.print("[bold]connected again[/bold]", highlight=False)
-        self._show(Text.assemble(("following", "bold green"), f" {position_of(replication)}"))
-
-    def _show(self, text: Text) -> None:
-        if self._line is None:
-            self.stop()
-            self._line = Live(console=self._screen, auto_refresh=False, transient=True)
-            self._line.start()
-        self._line.update(text, refresh=True)
-
-    def _leave_line(self) -> None:
-        self._cause = None
-        if self._line is not None:
-            self._line.stop()
-            self._line = None
-
-    def stop(self) -> None:
-        """Take everything off the screen that moves."""
-        self._leave_line()
-        super().stop()
 
 
 class PlainKeeper(PlainObserver):
@@ -161,8 +108,19 @@ class JsonKeeper(JsonObserver):
             )
 
 
-def keeper_observer(screen: Console, *, json: bool) -> Observer:
-    """Return who shows it: as JSON, on a terminal, or as lines."""
+@contextmanager
+def keeper_observer(screen: Console, *, json: bool) -> Iterator[Observer]:
+    """Show it as JSON, on a terminal, or as lines, for the length of the block."""
     if json:
-        return JsonKeeper()
-    return TerminalKeeper(screen) if screen.is_terminal else PlainKeeper()
+        yield JsonKeeper()
+    elif not screen.is_terminal:
+        yield PlainKeeper()
+    else:
+        # Most starts of a command have no terminal, and the bars take their time to import.
+        from bootledger.cli.terminal import TerminalKeeper  # noqa: PLC0415
+
+        shown = TerminalKeeper(screen)
+        try:
+            yield shown
+        finally:
+            shown.stop()

@@ -110,17 +110,18 @@ class Metered(Relay):
 
 
 @contextmanager
-def served(metered: Metered, host: str, port: int) -> Iterator[int]:
-    """Serve the metrics over HTTP on this address for the length of the block; yield the port.
+def metered(observer: Observer, node_id: str, host: str, port: int) -> Iterator[Metered]:
+    """Count what `observer` is told, and serve it over HTTP there for the length of the block.
 
     Raises `InvalidValue` if nobody can listen there.
     """
+    counting = Metered(observer, node_id)
     try:
-        server, thread = start_http_server(port, host, metered.registry)
+        server, thread = start_http_server(port, host, counting.registry)
     except OSError as error:
         raise InvalidValue(f"metrics cannot be served on {host}:{port}: {error}") from error
     try:
-        yield server.server_port
+        yield counting
     finally:
         server.shutdown()
         server.server_close()

@@ -12,20 +12,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bootledger import local, remote
+from bootledger import local
 from bootledger.cli.answers import Ended
 from bootledger.cli.base import REPLICATING, Json, app, path_of
 from bootledger.cli.errors import told_to_people
-from bootledger.cli.kept import TerminalKeeper, keeper_observer
-from bootledger.cli.replica_metrics import Metered, served
-from bootledger.cli.serve import address_of, size_of
+from bootledger.cli.kept import keeper_observer
 from bootledger.cli.signals import StopRequest
 from bootledger.cli.tables import console
+from bootledger.cli.typed import address_of, size_of
 from bootledger.cli.watching import telling, write_json
 from bootledger.errors import InvalidValue
 from bootledger.files import translated
 from bootledger.replica.http.access import Access
-from bootledger.replica.http.fetching import Compression
+from bootledger.replica.http.compression import Compression
 from bootledger.replica.loop import Outcome
 from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
 from bootledger.replica.waiting import Patience
@@ -164,27 +163,21 @@ def replicate(  # noqa: PLR0913 - options are what a command has
     stop = StopRequest()
     stop.install()
     screen = console()
-    observer = Metered(shown := keeper_observer(screen, json=json), node)
     with told_to_people(), ExitStack() as stack:
-        if isinstance(shown, TerminalKeeper):
-            stack.callback(shown.stop)
+        observer = stack.enter_context(keeper_observer(screen, json=json))
         remotely = is_address(source)
         if keep_changes is not None and not (remotely if follow is None else follow):
             raise InvalidValue(
                 "--keep-changes makes sense while following only", hint="add --follow"
             )
-        settings = Settings(
-            lag_changes=lag,
-            verify_staged=verify_staged,
-            keep_changes=keep_changes,
-            max_bytes_per_s=max_rate,
-            max_in_flight=in_flight or (remote if remotely else local).DEFAULT_IN_FLIGHT,
-            stop=stop,
-        )
         if poll_interval is None:
             poll_interval = _POLL_ADDRESS_S if remotely else _POLL_DIRECTORY_S
         patience = Patience(give_up_after, timedelta(seconds=poll_interval))
         if remotely:
+            # The libraries of the network take a while to import: a directory does not wait.
+            from bootledger import remote  # noqa: PLC0415
+
+            default_in_flight = remote.DEFAULT_IN_FLIGHT
             link = remote.Link(
                 access=access_of(source, token_file, ca, cert, key, insecure=insecure),
                 mirrors=tuple(mirror or ()),
@@ -194,6 +187,7 @@ def replicate(  # noqa: PLR0913 - options are what a command has
             work = remote.replicate_from if follow is False else remote.keep_replicating
             run = partial(work, source, link=link, patience=patience)
         else:
+            default_in_flight = local.DEFAULT_IN_FLIGHT
             _refuse_for_directories(
                 {
                     "--token-file": token_file,
@@ -207,8 +201,18 @@ def replicate(  # noqa: PLR0913 - options are what a command has
                 }
             )
             run = _local_run(path_of(source), patience, follow=bool(follow))
+        settings = Settings(
+            lag_changes=lag,
+            verify_staged=verify_staged,
+            keep_changes=keep_changes,
+            max_bytes_per_s=max_rate,
+            max_in_flight=in_flight or default_in_flight,
+            stop=stop,
+        )
         if metrics is not None:
-            stack.enter_context(served(observer, *address_of(metrics)))
+            from bootledger.cli.replica_metrics import metered  # noqa: PLC0415 - it too
+
+            observer = stack.enter_context(metered(observer, node, *address_of(metrics)))
         outcome = run(
             target=target,
             node_id=node,

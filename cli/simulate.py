@@ -16,13 +16,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from bootledger.cli.bars import simulation_bar
 from bootledger.cli.base import PROVING, Json, app, new_file, path_of
 from bootledger.cli.crash_report import Simulated, Simulations, rows, story, violations
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.prints import prints_on_standard_error
 from bootledger.cli.scenarios import SAMPLES, scenario_of
 from bootledger.cli.signals import terminated_like_interrupted
+from bootledger.cli.simulation_bar import simulation_bar
 from bootledger.cli.tables import console
 from bootledger.cli.watching import write_json
 from bootledger.diagrams.sequence import mermaid_sequence, svg_sequence

@@ -7,17 +7,6 @@ import sys
 
 import msgspec
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.progress import (
-    Progress as Bars,
-)
 from rich.text import Text
 
 from bootledger.cli.answers import Applied, Fetched, Forecasted, Pinning, Staged, Step
@@ -54,74 +43,6 @@ def phase_of(step: plan.Step) -> str:
             return "promoting"
         case _:
             return "waiting"
-
-
-class TerminalObserver(Observer):
-    """A progress bar: phase, bytes, rate and time left of the copy; LSNs of the catch-up."""
-
-    def __init__(self, console: Console) -> None:
-        self._bars = Bars(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%"),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._catching_up = Bars(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("LSN {task.completed:.0f} of {task.total:.0f}"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._console = console
-        self._task: TaskID | None = None
-        self._shown: Bars | None = None
-
-    def on_step(self, step: plan.Step, progress: Progress) -> None:
-        """Show the bar that fits the step."""
-        self.stop()
-        match step:
-            case plan.Fetch(snapshot):
-                self._start(self._bars, "copying", snapshot.size_bytes, snapshot.staged_bytes)
-            case plan.CatchUp(applied_lsn):
-                self._start(self._catching_up, "catching up", None, applied_lsn)
-            case _:
-                self._console.print(f"[bold]{phase_of(step)}[/bold]", highlight=False)
-
-    def on_pinning(self, generation: int) -> None:
-        """Say what may take a while without a bar."""
-        self.stop()
-        self._console.print("[bold]waiting for a base backup[/bold]", highlight=False)
-
-    def on_staged(self, staged: Range, progress: Progress) -> None:
-        """Move the copy's bar."""
-        if self._shown and self._task is not None and progress.snapshot:
-            self._shown.update(self._task, completed=progress.snapshot.staged_bytes)
-
-    def on_applied(self, applied_lsn: int, target_lsn: int) -> None:
-        """Move the catch-up's bar."""
-        if self._shown and self._task is not None:
-            self._shown.update(self._task, completed=applied_lsn, total=target_lsn)
-
-    def on_forecast(self, forecast: Forecast) -> None:
-        """Say it above the bar."""
-        self._console.print(Text(forecast.describe(), style=FORECAST_STYLES[forecast.verdict]))
-
-    def _start(self, bars: Bars, text: str, total: int | None, completed: int) -> None:
-        self._shown = bars
-        bars.start()
-        self._task = bars.add_task(text, total=total or completed, completed=completed)
-
-    def stop(self) -> None:
-        """Take the bar off the screen, leaving its last line."""
-        if self._shown is not None:
-            self._shown.stop()
-            if self._task is not None:
-                self._shown.remove_task(self._task)
-            self._shown = self._task = None
 
 
 class PlainObserver(Observer):

@@ -6,16 +6,22 @@ the imports and nothing else, and each command is a fork of it, with its own arg
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 import traceback
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
+LONG_S = 300
 NURSERY = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -26,7 +32,13 @@ nurse()
 
 def nurse() -> None:
     """Fork and reap as the lines of standard input say, until it ends."""
-    import bootledger.cli.app  # noqa: F401, PLC0415 -- whoever starts a nursery does not need it
+    # Whoever starts a nursery does not need them.
+    import bootledger.primary.http.server  # noqa: PLC0415
+    import bootledger.remote  # noqa: F401, PLC0415
+    from bootledger.cli.app import MODULES  # noqa: PLC0415
+
+    for module in MODULES.values():
+        import_module(f"bootledger.cli.{module}")
 
     born: list[int] = []
     for line in sys.stdin:
@@ -139,6 +151,30 @@ class Nursery:
     def end(self) -> None:
         """Kill whoever is left."""
         self._process.communicate(timeout=60)
+
+
+@functools.cache
+def shared() -> Nursery:
+    """Return the one of this process for commands that are run to their end."""
+    made = Nursery()
+    atexit.register(made.end)
+    return made
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end and return what it said. Environment and directory are usual."""
+    argv = list(map(str, arguments))
+    with tempfile.TemporaryDirectory(prefix="bootledger-run-") as place:
+        command = shared().start(argv, Path(place) / "out")
+        until_s = time.monotonic() + LONG_S
+        while command.poll() is None:
+            if time.monotonic() > until_s:
+                command.kill()
+                raise AssertionError(f"{argv} had not ended after {LONG_S} s")
+            time.sleep(0.005)
+        assert command.code is not None
+        said = command.out.read_text(), command.err.read_text()
+        return subprocess.CompletedProcess(argv, command.code, *said)
 
 
 @contextlib.contextmanager

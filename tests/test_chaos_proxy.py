@@ -127,7 +127,7 @@ def test_in_bad_weather_nobody_gets_through_and_later_everybody_does(primary: st
     """A storm refuses or holds back; when it is calm, whoever tries gets everything."""
     with chaos_proxy(primary, profile="weather", seed=1) as proxy:
         ends = []
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             counts = proxy.say("count")
             if counts.get("dark", 0) > 1 and "ConnectionRefusedError" in ends:
@@ -137,5 +137,5 @@ def test_in_bad_weather_nobody_gets_through_and_later_everybody_does(primary: st
         assert "ConnectionRefusedError" in ends
         proxy.say("calm")
         while (got := _ask(proxy))[1] != "end":
-            assert time.monotonic() < deadline + 20
+            assert time.monotonic() < deadline + 60
         assert got == (BODY, "end")

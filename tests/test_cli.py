@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nursery import run as bootledger
 from replicas import NODE, assert_equal, make_primary, replicate, write_more
 from rich.console import Console
 from typer.testing import CliRunner
@@ -25,7 +26,8 @@ from bootledger.cli.demo import Observed, digests, failures, run_demo, schedule
 from bootledger.cli.errors import ExitCode
 from bootledger.cli.signals import StopRequest
 from bootledger.cli.tables import dangling_blocks
-from bootledger.cli.watching import TerminalObserver, telling
+from bootledger.cli.terminal import TerminalObserver
+from bootledger.cli.watching import telling
 from bootledger.diagrams.chart import chart_of_table
 from bootledger.diagrams.dot import dot
 from bootledger.diagrams.markdown import markdown
@@ -40,13 +42,6 @@ from bootledger.replica.intent_log import IntentLog
 from bootledger.store.memory import MemoryEventStore
 
 COMMAND = [sys.executable, "-m", "bootledger"]
-
-
-def bootledger(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

@@ -16,9 +16,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from bootledger.cli.app import app
-from bootledger.cli.bars import expected_runs
 from bootledger.cli.errors import ExitCode
 from bootledger.cli.scenarios import SAMPLES
+from bootledger.cli.simulation_bar import expected_runs
 from bootledger.simulation import Report
 
 MODULE = """

@@ -4,9 +4,9 @@ import hashlib
 import json
 import ssl
 import subprocess
-import sys
 from pathlib import Path
 
+import nursery
 import pytest
 from copies import make_database, some_bytes, totals
 from servers import certificates
@@ -17,12 +17,7 @@ DATA = some_bytes(300_000)
 
 def bootledger(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "bootledger", "copy", *map(str, arguments), "--node", "copy-1"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return nursery.run("copy", *arguments, "--node", "copy-1")
 
 
 def last(done: subprocess.CompletedProcess[str]) -> dict[str, object]:

@@ -21,6 +21,7 @@ import msgspec
 import processes
 import pytest
 from counting import READS_CURRENT, STATE, write_numbers
+from nursery import run as bootledger
 from replicas import NODE, assert_equal, make_primary, quiet
 
 from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
@@ -130,13 +131,6 @@ def in_phase(phase: str) -> Callable[[Line], bool]:
 def is_event(event: str) -> Callable[[Line], bool]:
     """Return whether a line is of this kind."""
     return lambda line: line.event == event
-
-
-def bootledger(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 def make_big_primary(path: Path, size_mb: int) -> None:

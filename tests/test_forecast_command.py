@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 
 from bootledger.cli.app import app
 from bootledger.cli.errors import ExitCode
-from bootledger.cli.watching import JsonObserver, PlainObserver, TerminalObserver
+from bootledger.cli.terminal import TerminalObserver
+from bootledger.cli.watching import JsonObserver, PlainObserver
 from bootledger.errors import Stopped
 from bootledger.projections.forecast import forecast
 from bootledger.replica.observer import Observer

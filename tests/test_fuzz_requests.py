@@ -73,7 +73,7 @@ class Attack:
         parts = []
         try:
             writer.write(request + LAST)
-            async with asyncio.timeout(0.3):
+            async with asyncio.timeout(1.0):
                 while part := await reader.read(65536):
                     parts.append(part)
         except (TimeoutError, ConnectionError):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import processes
 import pytest
+from nursery import run as bootledger
 from replicas import (
     CHUNK_BYTES,
     NODE,
@@ -37,8 +36,6 @@ from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.operator import Operator
 from bootledger.replica.readers import open_current
 from bootledger.replica.target import LEDGER_NAME, Target
-
-COMMAND = [sys.executable, "-m", "bootledger", "gc"]
 
 
 @pytest.fixture
@@ -516,20 +513,20 @@ def test_what_is_dead_removes_nothing(place: Path) -> None:
 def test_the_command_tells_people_and_scripts_the_same(place: Path) -> None:
     """What is removed, what stays and why, with bytes; and a busy target exits with 75."""
     make_garbage(place)
-    command = [*COMMAND, str(place / "replica"), "--source", str(place / "primary")]
-    told = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
+    command = ("gc", place / "replica", "--source", place / "primary")
+    told = bootledger(*command, "--dry-run")
     assert "would remove" in told.stdout
     assert "it is in service" in told.stdout
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    done = bootledger(*command, "--json")
     answer = json.loads(done.stdout)
     assert answer["freed_bytes"] == sum(found["size_bytes"] for found in answer["removed"]) > 0
     for found in (*answer["removed"], *answer["left"]):
         assert found["path"] in told.stdout
         assert found["why"] in told.stdout
-    again = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    again = bootledger(*command, "--json")
     assert json.loads(again.stdout)["removed"] == []
 
     with Target.open(place / "replica", Files(), source_database_id=source_id(place), node_id=NODE):
-        busy = subprocess.run(command, capture_output=True, text=True, check=False)
+        busy = bootledger(*command)
     assert busy.returncode == ExitCode.TRY_AGAIN
     assert "TargetBusy" in busy.stderr

@@ -135,7 +135,7 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     make_primary(directory / "primary", records=20)
     with Database.open(directory / "primary", Files(), name="primary") as primary:
         primary.write([(b"noise-%d" % n, bytes([n]) * MIB) for n in range(16)])
-    limits = {"head_s": 0.5, "body_s": 0.5, "stall_s": 0.5}
+    limits = {"head_s": 1.5, "body_s": 1.5, "stall_s": 1.5}
     with server(directory / "primary", limits=limits) as started:
         yield started
         assert_answers(started)
@@ -175,7 +175,7 @@ def test_who_does_not_ask_again_in_time_is_dropped(tmp_path: Path) -> None:
     make_primary(tmp_path / "primary", records=1)
     first = b"GET /healthz HTTP/1.1\r\nHost: p\r\n\r\n"
     with (
-        server(tmp_path / "primary", limits={"idle_s": 0.5}) as started,
+        server(tmp_path / "primary", limits={"idle_s": 1.5}) as started,
         connect(started) as silent,
         connect(started) as slow,
     ):

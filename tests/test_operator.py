@@ -7,7 +7,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import processes
 import pytest
 import sample_events as sample
 from hypothesis import given
+from nursery import run as command
 from replicas import (
     NODE,
     assert_equal,
@@ -322,7 +322,6 @@ def test_an_owner_that_looks_often_reads_seldom(monkeypatch: pytest.MonkeyPatch)
 
 # --- Live owners, as real processes ---------------------------------------------------------------
 
-COMMAND = [sys.executable, "-m", "bootledger"]
 SOON_S = 30.0
 """Within seconds, on a machine that has other things to do."""
 
@@ -680,13 +679,6 @@ def test_a_crash_at_any_two_points_of_the_verbs_is_survived() -> None:
 
 
 # --- The command line -----------------------------------------------------------------------------
-
-
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def test_the_commands_that_the_operations_page_shows_do_what_it_says(tmp_path: Path) -> None:

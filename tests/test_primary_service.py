@@ -424,14 +424,14 @@ def test_nothing_is_copied_to_a_disk_without_room(
 
 def test_a_publication_that_moves_on_is_waited_for(place: Place) -> None:
     """However long it takes: who waits is not sent away, is told how far it is, and is held."""
-    primary = Primary.open(place.path, place.files, wait_s=0.3)
+    primary = Primary.open(place.path, place.files, wait_s=1.0)
     told: list[tuple[int, int]] = []
 
     def other() -> Pinned:
         return primary.pin(request("b"), progress=lambda *numbers: told.append(numbers))
 
     def slowly() -> None:
-        waited.wait(0.02)
+        waited.wait(0.05)
         held.update(slot.name for slot in primary.slots())
 
     held: set[str] = set()

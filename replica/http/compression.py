@@ -8,6 +8,10 @@ less often.
 
 from __future__ import annotations
 
+from typing import Literal
+
+Compression = Literal["auto", "on", "off"]
+
 MARGIN = 0.9
 """The other way must take at most this part of the time before the way is changed."""
 LEAST_BETWEEN = 8

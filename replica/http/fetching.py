@@ -8,19 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
 from threading import Lock
-from typing import Literal
 
 from bootledger.basebackup.manifest import DATA_NAME, Chunk
 from bootledger.errors import CorruptChunk, Corrupted, SourceUnavailable
 from bootledger.replica.http import answers
 from bootledger.replica.http.asking import Asking
-from bootledger.replica.http.compression import Chooser
+from bootledger.replica.http.compression import Chooser, Compression
 from bootledger.replica.http.mirrors import Places, Standing
 from bootledger.replica.http.retrying import WITHIN_S
 from bootledger.replica.http.transport import Link, Wasted
 from bootledger.replica.ports import Rejected
-
-Compression = Literal["auto", "on", "off"]
 
 TRIES = 4
 """How often a place is asked for one chunk before it is given up for it."""

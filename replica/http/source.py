@@ -20,7 +20,8 @@ from bootledger.replica.http import answers
 from bootledger.replica.http.access import Access
 from bootledger.replica.http.addresses import Address, parse_address
 from bootledger.replica.http.asking import Asking
-from bootledger.replica.http.fetching import Compression, Fetcher, range_of
+from bootledger.replica.http.compression import Compression
+from bootledger.replica.http.fetching import Fetcher, range_of
 from bootledger.replica.http.heartbeat import Heartbeat
 from bootledger.replica.http.mirrors import Standing
 from bootledger.replica.http.transport import Answer, Link
