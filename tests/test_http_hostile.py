@@ -363,13 +363,27 @@ def test_an_invalid_slot_is_made_valid_once(primary: Primary) -> None:
         source.changes(0, 5)
 
 
+def sleepless(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let no sleep of this thread take time; return how long each was to be."""
+    slept: list[float] = []
+    here, sleep = threading.get_ident(), time.sleep
+
+    def sleeping(for_s: float) -> None:
+        if threading.get_ident() == here:
+            slept.append(for_s)
+        else:
+            sleep(for_s)
+
+    monkeypatch.setattr(time, "sleep", sleeping)
+    return slept
+
+
 def test_a_busy_primary_is_asked_again_when_it_says(
     primary: Primary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`Retry-After` is kept to, within reason, and what is answered then is returned."""
-    slept: list[float] = []
+    slept = sleepless(monkeypatch)
     monkeypatch.setattr(retrying, "TRIES", 5)
-    monkeypatch.setattr(time, "sleep", slept.append)
     problem = msgspec.json.encode(Problem(error="SourceUnavailable", detail="busy"))
     waits = ["2", "86400", "never"]
 
@@ -390,8 +404,7 @@ def test_a_busy_primary_is_waited_for_by_those_who_fetch(
     primary: Primary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More refusals than there are tries cost a wait each, and are no fault of the primary."""
-    slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
+    slept = sleepless(monkeypatch)
     problem = msgspec.json.encode(Problem(error="SourceUnavailable", detail="busy"))
     said = itertools.count()
 

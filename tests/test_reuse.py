@@ -20,7 +20,7 @@ from replicas import (
     stop_in_the_copy,
     write_more,
 )
-from worlds import CrashingFiles, Scenario, every_pair, every_single, fresh_place
+from worlds import CrashingFiles, Scenario, every_pair, every_single, fresh_place, play, record
 
 from bootledger.basebackup.manifest import Chunk
 from bootledger.basebackup.publishing import open_manifest
@@ -324,6 +324,15 @@ def test_a_start_after_a_crash_between_pin_and_rename_still_inherits(
     ended_well(tmp_path)
 
 
+def test_a_crash_at_every_fifth_point_loses_no_file_of_a_copy_that_was_given_up() -> None:
+    """A sample of them: one file, nothing needless fetched, and an equal replica."""
+    points = len(record(GIVEN_UP))
+    assert points >= 60
+    for number in range(3, points, 5):
+        assert len(play(GIVEN_UP, [number])) == 1
+
+
+@pytest.mark.crash
 def test_a_crash_at_any_point_loses_no_file_of_a_copy_that_was_given_up() -> None:
     """Every single point: one file, nothing needless fetched, and an equal replica."""
     boundaries = every_single(GIVEN_UP, at_least=60)
