@@ -197,16 +197,18 @@ def _widening(now: Situation, limit: Limit, write: float, before_s: float) -> It
 
 
 def _idle(now: Situation) -> Iterator[Reason]:
-    """Judge whether the slot survives the longest time in which the source hears nothing."""
-    silent_s = max(now.outage_s, now.check_s)
+    """Judge whether the slot survives the longest time in which the source hears nothing.
+
+    That is without a link: a replica that is busy says that it is there.
+    """
+    silent_s = now.outage_s
     if now.slot_idle_ms is None or not silent_s:
         return
     idle_s = now.slot_idle_ms / 1000
     needed_s = math.ceil(rounded_up(silent_s * ROOM))
-    what = "without a link" if now.outage_s >= now.check_s else "in which the copy is read again"
     yield _reason(
         _ratio(silent_s, idle_s),
-        f"the source hears nothing for {duration(silent_s)} {what}, "
+        f"the source hears nothing for {duration(silent_s)} without a link, "
         f"slot_idle_ms allows {duration(idle_s)}",
         [_remedy("slot_idle_ms", needed_s * 1000, f"wait longer: serve --slot-idle {needed_s}")],
     )

@@ -13,7 +13,8 @@ changes for this replica already; for o seconds in all, replica and source may n
   than p for it: the log window that a bootstrap needs is all changes between the base backup's LSN
   and the end of the copy, and whatever it is not reachable for.
 - A limit of L changes suffices if ``p <= L``. A limit in bytes is divided by the mean size of a
-  change. An idle limit suffices if it is longer than c, and than o, which may lie in one piece.
+  change. An idle limit suffices if it is longer than o, which may lie in one piece: in c the
+  replica says that it is there.
 
 Rates drift, so nothing is judged by a hair. A bootstrap *converges* if it would with each of these
 inequalities by a factor `ROOM` to spare. It *cannot* converge if one of them is off by `EXCESS` or
