@@ -51,7 +51,9 @@ class Window:
         self._doubling = True
         self._upwards = True
         self._quiet_rounds, self._until_next = 0, _ROUNDS
-        self._begin_round(now_s)
+        self._bytes = self._chunks = 0
+        self._settling = self.allowed
+        self._began_s = now_s
 
     def arrived(self, size_bytes: int, now_s: float) -> None:
         """Take note of a chunk that arrived, and decide anew when there is enough to go by."""
@@ -67,12 +69,9 @@ class Window:
             return
         before = self.allowed
         self._decide(self._bytes / took_s)
-        self._begin_round(now_s, settled=self.allowed == before)
-
-    def _begin_round(self, now_s: float, *, settled: bool = False) -> None:
         self._began_s = now_s
         self._bytes = self._chunks = 0
-        self._settling = 0 if settled else self.allowed
+        self._settling = 0 if self.allowed == before else self.allowed
 
     def _decide(self, rate: float) -> None:
         """Compare what this window carried with what the one that is kept did; choose the next."""

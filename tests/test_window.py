@@ -100,7 +100,7 @@ def test_the_simulated_link_obeys_the_law() -> None:
 
 @pytest.mark.parametrize("link", LINKS, ids=str)
 def test_the_window_ends_near_the_best_fixed_number(link: Link) -> None:
-    """Once it has learnt, 85 % of what the best number carries, with twice as many at most, or 8."""
+    """Once it has learnt: 85 % of what the best number carries, at most twice as many, or 8."""
     rates = {in_flight: link.fixed_rate(in_flight) for in_flight in range(1, MOST + 1)}
     best = max(rates.values())
     enough = min(in_flight for in_flight, rate in rates.items() if rate >= 0.95 * best)
