@@ -30,7 +30,7 @@ from bootledger.errors import BootledgerError, SnapshotLost, SourceUnavailable, 
 from bootledger.files import FileLock, Files, LockHeld, translated
 from bootledger.primary.publication import Progress, publish
 from bootledger.primary.shelf import Shelf, is_published
-from bootledger.primary.tokens import has_stem, intent_of, stem_of, unguessable
+from bootledger.primary.tokens import has_stem, stem_of, unguessable
 from bootledger.replica.database import Database
 from bootledger.replica.ports import Pause, Pin, go_on
 
@@ -54,6 +54,10 @@ class BackupInfo(NamedTuple):
 
 def _trust(_lsn: int) -> bool:
     return True
+
+
+def _stays(_token: str) -> bool:
+    return False
 
 
 def _ignore(_done_bytes: int, _size_bytes: int) -> None: ...
@@ -100,6 +104,7 @@ class BaseBackups:
         *,
         hold: Hold = _trust,
         share: Hold = _trust,
+        gives_way: Callable[[str], bool] = _stays,
         progress: Progress = _ignore,
     ) -> Pin:
         """Publish a base backup for this intent and generation, or return the one that exists.
@@ -107,15 +112,16 @@ class BaseBackups:
         Streamed while writers go on: memory does not grow with the database. It is durable when
         this returns, and stays until `release`. `hold` is asked before the database is read, and
         `share` before the base backup of another is shared; one of this intent and generation that
-        cannot be held any more is replaced. `pause` is called again and again, also while another
-        publication is waited for; what it raises ends this one. Passes `basebackup.copying`,
+        cannot be held any more is replaced. Tokens that `gives_way` is true of do not count: they
+        are released afterwards. `pause` is called again and again, also while another publication
+        is waited for; what it raises ends this one. Passes `basebackup.copying`,
         `basebackup.copied`, the points of the manifest, and those of `Files.link` for
         `basebackup.data.mdb` and `basebackup.manifest`.
 
         Raises `InvalidValue` for an intent id that is not made of a-z, 0-9 and `-`,
         `SourceUnavailable` if another publication was waited for long enough (`wait_s`), or there
-        are as many base backups as there may be, those of the same intent not counted; `OutOfSpace`
-        if there is no room. Leaves nothing behind then.
+        are as many base backups as there may be; `OutOfSpace` if there is no room. Leaves nothing
+        behind then.
         """
         stem = stem_of(intent_id, generation)
         token = self._found(stem, hold)
@@ -127,7 +133,7 @@ class BaseBackups:
                 if token is None:
                     self._discard(stem)
                     token = unguessable(stem) if self._for_network else stem
-                    others = [t for t in self._shelf.published() if intent_of(t) != intent_id]
+                    others = [t for t in self._shelf.published() if not gives_way(t)]
                     self._check_count(len(others), MAX_TOKENS)
                     if not self._share(token, share):
                         self._check_count(self._shelf.count(others), self._most)
@@ -161,6 +167,10 @@ class BaseBackups:
                     BackupInfo(token, manifest.checkpoint_lsn, manifest.size_bytes, published_at_ms)
                 )
         return found
+
+    def by_age(self) -> list[str]:
+        """Return the tokens of every base backup, the oldest first."""
+        return [token for _, token in self._shelf.by_age()]
 
     def path(self, token: str, name: str) -> Path:
         """Return where a file of a base backup lies: as `Shelf.path`."""

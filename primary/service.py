@@ -14,11 +14,12 @@ from bootledger.errors import LogWindowLost, SnapshotLost
 from bootledger.files import Files, translated
 from bootledger.positions import check_u64
 from bootledger.primary.backups import BackupInfo, BaseBackups
+from bootledger.primary.pins import is_earlier, superseded
 from bootledger.primary.place import Place
 from bootledger.primary.publication import Progress
 from bootledger.primary.retention import Keeper, Retention
 from bootledger.primary.slots import Slots
-from bootledger.primary.tokens import generation_of, intent_of
+from bootledger.primary.tokens import is_for_network
 from bootledger.primary.write_rate import WriteRate
 from bootledger.replica.database import Database
 from bootledger.replica.ports import Change, Pause, go_on
@@ -133,9 +134,10 @@ class Primary:
         """Publish or share a base backup for this intent and generation, held by a slot.
 
         The slot is durable before the first byte of the database is read, at the LSN then, and
-        holds every change after the base backup's. Base backups of earlier generations of the
-        intent are released. Harmless when repeated: the base backup that exists is returned as
-        long as the changes after it are there; else it is replaced, under another token.
+        holds every change after the base backup's. A slot is for one replica: its base backups of
+        earlier generations of the intent are released, and of others all but the newest
+        (`bootledger.primary.pins`). Harmless when repeated: the base backup that exists is returned
+        as long as the changes after it are there; else it is replaced, under another token.
         `progress` is told how many bytes are done, of how many; also of a publication by another
         thread that is waited for. Otherwise as `BaseBackups.pin` and `Slots.hold`.
         """
@@ -156,13 +158,16 @@ class Primary:
             pausing,
             hold=lambda lsn: keeper.holds(slot, lsn),
             share=lambda lsn: keeper.has_room(lsn) and keeper.holds(slot, lsn),
+            gives_way=lambda token: (
+                is_earlier(token, intent_id, generation) and self._slots.pins.slot_of(token) == slot
+            ),
             progress=progress,
         )
         self._slots.pins.add(pin.token, slot)
-        for token, its_slot in self._slots.pins.all().items():
-            earlier = intent_of(token) == intent_id and generation_of(token) < generation
-            if earlier and its_slot == slot:
-                self.release(token)
+        pins = self._slots.pins.all()
+        others = [token for token in self._backups.by_age() if pins.get(token) == slot]
+        for token in superseded(pin.token, others):
+            self.release(token)
         return Pinned(**pin._asdict())
 
     def backup_file(self, token: str, name: str) -> Path:
@@ -241,20 +246,20 @@ class Primary:
     def enforce(self) -> list[Slot]:
         """Carry out the retention, and return the slots that were invalidated just now.
 
-        Base backups that an invalid slot leaves behind are deleted once the changes after them are
-        pruned: nobody could follow them. So is what publications that died left. Otherwise as
-        `Keeper.enforce`.
+        Base backups are deleted once the changes after them are pruned: nobody could follow them.
+        One that is being copied is none of these, for its slot holds those changes. So is what
+        publications that died left. Otherwise as `Keeper.enforce`.
         """
         self.last_lsn()
         invalid = self._keeper.enforce()
+        pins = self._slots.pins.all()
         self._backups.wipe()
-        if pins := self._slots.pins.all():
-            valid = {slot.name for slot in self._slots.all() if slot.invalid_because is None}
-            pruned_lsn = self._database.pruned_lsn()
-            lsns = {backup.token: backup.lsn for backup in self._backups.all()}
-            for token, slot in pins.items():
-                if token not in lsns or (slot not in valid and lsns[token] < pruned_lsn):
-                    self.release(token)
+        pruned_lsn, found = self._database.pruned_lsn(), self._backups.all()
+        for backup in found:
+            if backup.lsn < pruned_lsn and is_for_network(backup.token):
+                self.release(backup.token)
+        for token in pins.keys() - {backup.token for backup in found}:
+            self.release(token)
         return invalid
 
     def close(self) -> None:

@@ -655,11 +655,56 @@ def test_base_backups_of_replicas_that_are_gone_are_deleted(place: Place) -> Non
     assert len(primary.backups()) == 2
     place.write(LAST + 50)
     primary.changes(LAST + 50, 1, "c")
+    pins["c"] = primary.pin(request("c", 2))
     assert [slot.name for slot in primary.enforce()] == ["b"]
     assert [backup.token for backup in primary.backups()] == [pins["c"].token]
     with pytest.raises(SnapshotLost):
         primary.backup_file(pins["b"].token, "data.mdb")
     assert list(primary._slots.pins.all()) == [pins["c"].token]
+
+
+def test_base_backups_that_nobody_can_follow_are_deleted(place: Place) -> None:
+    """Also those of a valid slot, whose replica has gone on; one that is followed from stays."""
+    primary = place.open(Retention(keep_changes=10), reuse_s=0)
+    pins = [primary.pin(PinRequest(intent_id=f"i-{n}", generation=1, slot="r")) for n in range(5)]
+    assert published(place.path) == sorted(pin.token for pin in pins[-2:])
+    other = primary.pin(request("copying"))
+    with LocalSource.open(place.path, place.files) as source:
+        local = source.pin("local", 1).token
+    place.write(LAST + 100)
+    primary.enforce()
+    primary.changes(LAST + 100, 1, "r")
+    primary.enforce()
+    assert primary.info().pruned_lsn == LAST
+    assert other.token in published(place.path)
+    assert primary.changes(other.lsn, 100, "copying") == stream(LAST + 1, LAST + 100)
+    primary.changes(LAST + 100, 1, "copying")
+    primary.enforce()
+    assert primary.info().pruned_lsn == LAST + 90
+    assert published(place.path) == [local]
+    assert primary._slots.pins.all() == {}
+
+
+def test_a_slot_pins_two_base_backups_at_most(place: Place) -> None:
+    """Whatever intents and generations are asked for, in whatever order; those of others stay."""
+    primary = place.open(reuse_s=0)
+    other = primary.pin(request("other"))
+    for generation in (3, 2, 1):
+        for intent in ("i", "j"):
+            asked = PinRequest(intent_id=intent, generation=generation, slot="r")
+            pinned = primary.pin(asked)
+            assert primary.pin(asked) == pinned
+            assert len(primary.backups()) <= 3
+            assert {other.token, pinned.token} <= set(published(place.path))
+
+
+def test_one_intent_under_many_slots_is_limited_too(place: Place) -> None:
+    """What another slot pinned counts, although its intent is called the same."""
+    primary = place.open(reuse_s=0, max_backups=2)
+    for n in (1, 2):
+        primary.pin(PinRequest(intent_id="i", generation=n, slot=f"r-{n}"))
+    with pytest.raises(SourceUnavailable, match="has 2 base backups already, 2 are allowed"):
+        primary.pin(PinRequest(intent_id="i", generation=3, slot="r-3"))
 
 
 # --- looking ------------------------------------------------------------------------------------
