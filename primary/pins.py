@@ -52,7 +52,8 @@ def superseded(token: str, others: Iterable[str]) -> list[str]:
     All of earlier generations, and of the rest all but the `KEPT_BESIDES` newest.
     """
     intent_id, generation = intent_of(token), generation_of(token)
-    earlier, rest = [], []
+    earlier: list[str] = []
+    rest: list[str] = []
     for other in others:
         if other != token:
             (earlier if is_earlier(other, intent_id, generation) else rest).append(other)

@@ -14,6 +14,7 @@ from bootledger.errors import LogWindowLost, SnapshotLost
 from bootledger.files import Files, translated
 from bootledger.positions import check_u64
 from bootledger.primary.backups import BackupInfo, BaseBackups
+from bootledger.primary.hooks import ignore
 from bootledger.primary.pins import is_earlier, superseded
 from bootledger.primary.place import Place
 from bootledger.primary.publication import Progress
@@ -29,9 +30,6 @@ __all__ = ["BackupInfo", "Primary", "Retention"]
 
 DEFAULT_MAX_BACKUPS = 64
 """How many base backups exist at once, unless another limit is given."""
-
-
-def _ignore(_done_bytes: int, _size_bytes: int) -> None: ...
 
 
 class Primary:
@@ -128,9 +126,7 @@ class Primary:
 
     # --- base backups -----------------------------------------------------------------------
 
-    def pin(
-        self, request: PinRequest, pause: Pause = go_on, progress: Progress = _ignore
-    ) -> Pinned:
+    def pin(self, request: PinRequest, pause: Pause = go_on, progress: Progress = ignore) -> Pinned:
         """Publish or share a base backup for this intent and generation, held by a slot.
 
         The slot is durable before the first byte of the database is read, at the LSN then, and
@@ -158,12 +154,13 @@ class Primary:
             pausing,
             hold=lambda lsn: keeper.holds(slot, lsn),
             share=lambda lsn: keeper.has_room(lsn) and keeper.holds(slot, lsn),
+            given=lambda token: self._slots.pins.add(token, slot),
             gives_way=lambda token: (
                 is_earlier(token, intent_id, generation) and self._slots.pins.slot_of(token) == slot
             ),
             progress=progress,
         )
-        self._slots.pins.add(pin.token, slot)
+        self._slots.pins.add(pin.token, slot)  # it may have been for another slot
         pins = self._slots.pins.all()
         others = [token for token in self._backups.by_age() if pins.get(token) == slot]
         for token in superseded(pin.token, others):
@@ -253,13 +250,14 @@ class Primary:
         self.last_lsn()
         invalid = self._keeper.enforce()
         pins = self._slots.pins.all()
-        self._backups.wipe()
+        settled = self._backups.wipe()  # else a pin may be of what is being published
         pruned_lsn, found = self._database.pruned_lsn(), self._backups.all()
         for backup in found:
             if backup.lsn < pruned_lsn and is_for_network(backup.token):
                 self.release(backup.token)
-        for token in pins.keys() - {backup.token for backup in found}:
-            self.release(token)
+        if settled:
+            for token in pins.keys() - {backup.token for backup in found}:
+                self._slots.pins.remove(token)
         return invalid
 
     def close(self) -> None:

@@ -707,6 +707,25 @@ def test_one_intent_under_many_slots_is_limited_too(place: Place) -> None:
         primary.pin(PinRequest(intent_id="i", generation=3, slot="r-3"))
 
 
+def test_a_publication_under_way_keeps_its_pin_and_a_failed_one_does_not(place: Place) -> None:
+    """Whoever enforces meanwhile takes nothing away that a death would then leave for ever."""
+    primary = place.open(reuse_s=0)
+    seen: list[str] = []
+
+    def enforce() -> None:
+        primary.enforce()
+        seen.extend(primary._slots.pins.all())
+        raise Stopped("enough")
+
+    place.files.do, place.files.at = enforce, "basebackup.copied"
+    with pytest.raises(Stopped):
+        primary.pin(request("r"))
+    assert [token.rpartition(".")[0] for token in seen] == ["intent-of-r.1"]
+    primary.enforce()
+    assert primary._slots.pins.all() == {}
+    assert published(place.path) == []
+
+
 # --- looking ------------------------------------------------------------------------------------
 
 
@@ -791,12 +810,14 @@ def _every_backup_is_whole_and_held(place: Path) -> None:
     """Nothing of the database lies anywhere that no slot would let a replica follow."""
     with Slots.open(place / "primary", Files()) as slots:
         held = {slot.name: slot.acknowledged_lsn for slot in slots.all()}
+        pinned = slots.pins.all()
     for token in published(place / "primary"):
         directory = place / "primary/basebackups" / token
         if (directory / "data.mdb").exists():
             name = token.partition(".")[0].removeprefix("intent-of-")
             assert held[name] <= 60
             if (directory / "manifest").exists():
+                assert pinned[token] == name
                 assert held[name] <= check_backup(directory)
 
 
@@ -806,6 +827,8 @@ def _one_is_left(place: Path) -> None:
     directory = place / "primary/basebackups" / token
     assert check_backup(directory) in (50, 60)
     assert (directory / "data.mdb").stat().st_nlink == 1
+    with Slots.open(place / "primary", Files()) as slots:
+        assert slots.pins.all() == {token: "b"}
 
 
 SHARING = Scenario(
