@@ -222,6 +222,11 @@ class Primary:
             self._keeper.acknowledge(slot, after_lsn)
         return found
 
+    def touch(self, slot: str) -> None:
+        """Note that the replica of `slot` is there; nothing is made or made valid by that."""
+        self._place.check()
+        self._slots.touch(slot)
+
     def hold_slot(self, name: str, lsn: int) -> Slot:
         """Hold the changes after `lsn` for a replica, which has it: as `Keeper.hold`."""
         self._place.check()

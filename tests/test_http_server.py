@@ -346,6 +346,24 @@ def test_who_waits_for_news_is_told_at_once_and_acknowledges(tmp_path: Path) -> 
         }
 
 
+def test_a_replica_that_waits_for_news_is_not_idle(tmp_path: Path) -> None:
+    """Its slot outlives its limit many times while one request is held open, and no longer."""
+    make_primary(tmp_path / "primary", records=10)
+    limits = {"enforce_every_s": 0.1}
+    with server(tmp_path / "primary", "--slot-idle", "1.5", limits=limits) as started:
+
+        def slot() -> Slot:
+            answer = ask(started.address, "GET", "/v1/slots")
+            return msgspec.json.decode(answer.data, type=list[Slot])[0]
+
+        path = "/v1/changes?after=10&wait_ms=4000&slot=r"
+        assert decode_changes(ask(started.address, "GET", path).data, 10) == []
+        heard_of = slot()
+        assert heard_of.invalid_because is None
+        assert heard_of.active_at_ms - heard_of.created_at_ms >= 3000
+        until(lambda: slot().invalid_because is not None)
+
+
 def until(true: object) -> None:
     """Wait until something is so; the time is only to end a test that hangs."""
     deadline = time.monotonic() + 30

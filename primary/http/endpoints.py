@@ -42,6 +42,7 @@ _JSON_TYPE = "application/json"
 # Changes are in memory as values, as records and as they travel.
 _READING_CHANGES_BYTES = 3 * CHANGES_MAX_BYTES
 _HELD_WAIT_S = 10.0
+_TOUCH_EVERY_S = 1.0
 _COMPRESS_WAIT_S = 2.0
 
 
@@ -130,8 +131,7 @@ class Endpoints:
         """Send changes after an LSN; if there are none, wait for some."""
         wanted = arguments.wanted(call.request.rel_url.raw_query_string)
         answer, count = await self._read(call, wanted)
-        wait_s = wanted.wait_ms / 1000
-        if not count and wait_s and await self._news.wait_beyond(wanted.after_lsn, wait_s):
+        if not count and await self._wait(wanted):
             answer, _ = await self._read(call, wanted)
         return answer
 
@@ -211,6 +211,21 @@ class Endpoints:
         frame = await self._bulky.run(partial(files.compressed, part))
         self._held.shrink(reservation, len(frame or b""))
         return frame
+
+    async def _wait(self, wanted: Wanted) -> bool:
+        """Wait for news, and say whether there are any. The slot is not idle meanwhile.
+
+        Who is gone without a word is taken for there until the wait ends: a minute at most.
+        """
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + wanted.wait_ms / 1000
+        while (left_s := ends_s - loop.time()) > 0 and not self._news.over:
+            if await self._news.wait_beyond(wanted.after_lsn, min(left_s, _TOUCH_EVERY_S)):
+                return True
+            if wanted.slot is not None:
+                with contextlib.suppress(TooMany):  # the next one will do
+                    await self._threads.run(partial(self._primary.touch, wanted.slot))
+        return False
 
     async def _read(self, call: Call, wanted: Wanted) -> tuple[Answer, int]:
         def read() -> tuple[int, int, bytes]:
