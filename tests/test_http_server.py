@@ -81,7 +81,10 @@ POOL = urllib3.PoolManager(retries=False, timeout=30)
 
 
 def ask(address: str, method: str, path: str, **how: object) -> urllib3.BaseHTTPResponse:
-    """Send one request, without another try."""
+    """Send one request, without another try; a body is JSON unless its headers say otherwise."""
+    if "body" in how:
+        headers = {"Content-Type": "application/json", **how.get("headers", {})}  # type: ignore[dict-item]
+        how = {**how, "headers": headers}
     return POOL.request(method, address + path, **how)  # type: ignore[arg-type]
 
 
@@ -431,7 +434,8 @@ def test_what_is_wrong_is_refused_by_name(
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
     with contextlib.closing(connection):
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-        connection.putheader("Host", "primary")
+        connection.putheader("Host", "localhost")
+        connection.putheader("Content-Type", "application/json")
         connection.putheader("Content-Length", str(len(body or b"")))
         connection.endheaders(body or b"")
         answer = connection.getresponse()
@@ -442,6 +446,35 @@ def test_what_is_wrong_is_refused_by_name(
 def test_what_was_pruned_is_gone_and_a_released_backup_is_lost(tmp_path: Path) -> None:
     """410 leads to a new base backup, 404 to a new pin."""
     make_primary(tmp_path / "primary", records=50)
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("POST", {"Content-Type": "text/plain"}, 415),
+        ("POST", {"Content-Type": ""}, 415),
+        ("POST", {"Content-Type": "application/json; charset=utf-8"}, 200),
+        ("POST", {"Origin": "http://127.0.0.1:80"}, 403),
+        ("GET", {"Origin": "null"}, 403),
+        ("GET", {"Host": "page.example"}, 403),
+        ("GET", {"Host": "127.0.0.1.page.example:7433"}, 403),
+        ("GET", {"Host": "[:7433"}, 403),
+        ("GET", {"Host": "LocalHost:7433"}, 200),
+        ("GET", {"Host": "[::1]:7433"}, 200),
+    ],
+)
+def test_a_web_page_is_refused(
+    served: Served, method: str, headers: dict[str, str], status: int
+) -> None:
+    """What a browser says of a page, or a page's own name, or a body that any page may send."""
+    path, body = "/v1/primary", None
+    if method == "POST":
+        path = "/v1/base-backups"
+        body = b'{"intent_id": "intent-1", "generation": 1, "slot": "replica-1"}'
+    answer = served.ask(method, path, headers=headers, **({"body": body} if body else {}))
+    assert answer.status == status, answer.data
+    if status == 403:
+        assert problem(answer)[1] == "NotAllowed"
+
+
     with Database.open(tmp_path / "primary", Files(), name="primary") as primary:
         primary.prune(20)
     with serving(tmp_path / "primary") as address:
@@ -620,7 +653,10 @@ def test_tls_lets_in_who_is_known_and_nobody_else(tmp_path: Path) -> None:
         with urllib3.PoolManager(retries=False, timeout=30, **trusting) as pool:
             body = json.dumps({"intent_id": "i", "generation": 1, "slot": "s"})
             told = pool.request(
-                "POST", f"{started.address}/v1/base-backups", body=body, headers=headers
+                "POST",
+                f"{started.address}/v1/base-backups",
+                body=body,
+                headers={**headers, "Content-Type": "application/json"},
             )
             pinned = decode_message(told.data, Pinned)
             path = f"{started.address}/v1/base-backups/{pinned.token}/data.mdb"

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME
 from bootledger.errors import InvalidValue, SourceUnavailable
-from bootledger.primary.http import arguments, files, metrics, seals
+from bootledger.primary.http import arguments, browsers, files, metrics, seals
 from bootledger.primary.http.arguments import Wanted
 from bootledger.primary.http.connections import Connection
 from bootledger.primary.http.limits import Held, Limits
@@ -170,6 +170,7 @@ class Endpoints:
 
     async def _body(self, call: Call) -> bytes:
         request = call.request
+        browsers.check_json(request)
         if (request.content_length or 0) > MAX_MESSAGE_BYTES:
             raise _too_long_a_body()
         body = bytearray()

@@ -70,6 +70,16 @@ class Options:
                 hint="give --tokens, --tls-cert and --tls-key, or say --insecure",
             )
 
+    @property
+    def own_name(self) -> str | None:
+        """The only name under which it may be asked; None if it keeps others out by tokens.
+
+        Or if it keeps nobody out: what is told to be open to others is open under any name.
+        """
+        if self.tokens is not None or (self.insecure and not is_loopback(self.host)):
+            return None
+        return self.host
+
     def url(self, port: int) -> str:
         """Return the address under which it listens."""
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -119,7 +129,9 @@ class _Server:
                 primary, lambda: (doorman.count, publications.running, sender.sent_bytes)
             )
             endpoints = Endpoints(primary, limits, threads, bulky, news, publications, metrics)
-            self._service = Service(endpoints, sender, metrics, limits, self._tokens)
+            self._service = Service(
+                endpoints, sender, metrics, limits, self._tokens, self._options.own_name
+            )
             server = web.Server(self._service.handle, handler_cancellation=True)
             await news.look()
             stop = self._signals()
