@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -760,6 +763,51 @@ def test_the_write_rate_is_that_of_the_last_minute_or_so() -> None:
     assert rate.per_s() == 1
     rate.saw(0, 1300.0)  # put back to an older state
     assert rate.per_s() == 0
+
+
+class Slow(float):
+    """A time during whose subtraction another thread gets its turn."""
+
+    def __sub__(self, other: float) -> float:
+        """Return the difference, later."""
+        time.sleep(1e-4)
+        return float(self) - float(other)
+
+
+def test_the_write_rate_is_shared_by_threads() -> None:
+    """They look at any time, in any order: nothing is taken away twice, nothing runs backwards."""
+    rate = WriteRate()
+    clock = itertools.count()
+
+    def look(_: int) -> None:
+        for _ in range(50):
+            now = next(clock)
+            rate.saw(now, Slow(now * 70))
+            assert (rate.per_s() or 0) >= 0
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(look, range(8)))
+    times = [now_s for now_s, _ in rate._samples]
+    assert times == sorted(set(times))
+
+
+def _mapped_manifests() -> list[str]:
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return [line for line in maps if "/manifest" in line]
+
+
+def test_a_released_base_backup_leaves_nothing_open(place: Place) -> None:
+    """The room on the disk is free, also if another process released it; shared ones go on."""
+    primary, another = place.open(), place.open()
+    first, second = primary.pin(request("a")), primary.pin(request("b"))
+    assert primary.chunk_at(first.token, 0, 16 * 1024)
+    primary.release(first.token)
+    assert primary.chunk_at(second.token, 0, 16 * 1024)
+    assert _mapped_manifests()
+    another.release(second.token)
+    primary.enforce()
+    gc.collect()
+    assert _mapped_manifests() == []
 
 
 def test_a_primary_that_leaves_its_place_is_unavailable(place: Place) -> None:
