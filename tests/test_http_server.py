@@ -10,8 +10,9 @@ import socket
 import ssl
 import threading
 import time
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,6 +40,8 @@ from bootledger.cli.errors import ExitCode
 from bootledger.environment import Databases, Environment, Transaction
 from bootledger.files import Files
 from bootledger.primary import slot_tables
+from bootledger.primary.http.connections import Doorman
+from bootledger.primary.http.limits import Limits
 from bootledger.primary.http.ranges import select
 from bootledger.primary.slots import MAX_SLOTS, SLOTS_NAME, Slots
 from bootledger.replica.database import Database
@@ -443,9 +446,6 @@ def test_what_is_wrong_is_refused_by_name(
     assert (answer.status, told.error) == expected
 
 
-def test_what_was_pruned_is_gone_and_a_released_backup_is_lost(tmp_path: Path) -> None:
-    """410 leads to a new base backup, 404 to a new pin."""
-    make_primary(tmp_path / "primary", records=50)
 @pytest.mark.parametrize(
     ("method", "headers", "status"),
     [
@@ -475,6 +475,9 @@ def test_a_web_page_is_refused(
         assert problem(answer)[1] == "NotAllowed"
 
 
+def test_what_was_pruned_is_gone_and_a_released_backup_is_lost(tmp_path: Path) -> None:
+    """410 leads to a new base backup, 404 to a new pin."""
+    make_primary(tmp_path / "primary", records=50)
     with Database.open(tmp_path / "primary", Files(), name="primary") as primary:
         primary.prune(20)
     with serving(tmp_path / "primary") as address:
@@ -664,6 +667,51 @@ def test_tls_lets_in_who_is_known_and_nobody_else(tmp_path: Path) -> None:
             assert pool.request("GET", path, headers=headers).data == data
             part = pool.request("GET", path, headers=headers | {"Range": "bytes=777-1048999"})
             assert part.data == data[777:1049000]
+
+
+def test_certificates_are_read_again_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """With the tokens, and the authority of clients: what does not fit leaves all as it was."""
+    make_primary(tmp_path / "primary", records=1)
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+    new, old = certificates(tmp_path / "new"), certificates(tmp_path / "old")
+    tokens = token_file(tmp_path)
+    options = (*old.options, "--client-ca", old.ca, "--tokens", tokens)
+    token = "n" * 40
+    kept = {path: path.read_bytes() for path in astuple(old)}
+    with server(tmp_path / "primary", *options) as started:
+
+        def ask_as(cas: Path, certificate: Path, key: Path, token: str) -> int:
+            trusting = {"ca_certs": str(cas), "cert_file": str(certificate), "key_file": str(key)}
+            headers = {"Authorization": f"Bearer {token}"}
+            with urllib3.PoolManager(retries=False, timeout=30, **trusting) as pool:  # type: ignore[arg-type]
+                return pool.request("GET", f"{started.address}/v1/primary", headers=headers).status
+
+        (tmp_path / "was").mkdir()
+        was = {path: tmp_path / "was" / path.name for path in kept}
+        for path, data in kept.items():
+            was[path].write_bytes(data)
+        old_client = (was[old.ca], was[old.client_certificate], was[old.client_key])
+        tokens.write_text(f"read {token}\n")
+        old.server_certificate.write_bytes(new.server_certificate.read_bytes())  # not its key
+        started.process.send_signal(signal.SIGHUP)
+        until(lambda: "stay as they were" in started.log.read_text())
+        assert ask_as(*old_client, READ_TOKEN) == 200
+        old.server_key.write_bytes(new.server_key.read_bytes())
+        old.ca.write_bytes(new.ca.read_bytes())
+        started.process.send_signal(signal.SIGHUP)
+        until(lambda: "were read again" in started.log.read_text())
+        assert ask_as(new.ca, new.client_certificate, new.client_key, token) == 200
+        with pytest.raises((urllib3.exceptions.SSLError, urllib3.exceptions.ProtocolError)):
+            ask_as(new.ca, *old_client[1:], token)
+        assert "Traceback" not in started.log.read_text()
+
+
+def test_a_process_that_only_has_a_doorman_is_left_as_it_is() -> None:
+    """What asyncio has for a whole process is changed where a process begins to serve."""
+    before = SSLProtocol.max_size
+    Doorman(Limits(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    assert SSLProtocol.max_size == before
 
 
 def received(connection: socket.socket) -> bytes:

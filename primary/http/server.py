@@ -19,7 +19,7 @@ from aiohttp import web
 
 from bootledger.errors import BootledgerError, InvalidValue, Unavailable
 from bootledger.primary.http.access import Tokens, tls_context
-from bootledger.primary.http.connections import Doorman, listen
+from bootledger.primary.http.connections import Doorman, listen, read_little_with_tls
 from bootledger.primary.http.endpoints import Endpoints
 from bootledger.primary.http.limits import Limits
 from bootledger.primary.http.metrics import Metrics
@@ -98,9 +98,11 @@ def serve(primary: Primary, options: Options, listening: Callable[[str], None]) 
     """Serve `primary` until SIGTERM or SIGINT. Call it from the main thread.
 
     `listening` is called with the address once connections are accepted. SIGHUP reads tokens and
-    certificates again. Raises `InvalidValue` for tokens and certificates that cannot be used, and
-    an address that is none; `Unavailable` for one that is in use.
+    certificates again, those of client authorities too, for connections that come afterwards.
+    Raises `InvalidValue` for tokens and certificates that cannot be used, and an address that is
+    none; `Unavailable` for one that is in use.
     """
+    read_little_with_tls()
     asyncio.run(_Server(primary, options).run(listening))
 
 
@@ -108,7 +110,7 @@ class _Server:
     def __init__(self, primary: Primary, options: Options) -> None:
         self._options = options
         self._primary = primary
-        self._tls = _tls(options)
+        self._tls_at_start = _tls(options)
         self._tokens = _tokens(options)
         allow_open_files(options.limits.connections)
 
@@ -121,7 +123,7 @@ class _Server:
             stack.callback(bulky.close)
             publishing = Threads(_PUBLISHING_THREADS, limits.publications, "publishing")
             stack.callback(publishing.close)
-            doorman = Doorman(limits, self._tls)
+            doorman = self._doorman = Doorman(limits, self._tls_at_start)
             sender = Sender(limits, threads, self._options.max_bytes_per_s)
             news = News(primary, threads)
             publications = Publications(primary, publishing, limits.publications)
@@ -170,11 +172,9 @@ class _Server:
 
     def _read_again(self) -> None:
         try:
-            tokens = _tokens(self._options)
-            _tls(self._options)  # refused as a whole, or taken as a whole
-            self._service.tokens = tokens
-            if self._tls is not None and self._options.certificate is not None:
-                self._tls.load_cert_chain(self._options.certificate, self._options.key)
+            # Refused as a whole, or taken as a whole: nothing of what is in use is changed.
+            tls, tokens = _tls(self._options), _tokens(self._options)
+            self._doorman.tls, self._service.tokens = tls, tokens
         except BootledgerError as wrong:
             _log.error("tokens and certificates stay as they were: %s", wrong)
         else:
