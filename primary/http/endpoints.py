@@ -26,6 +26,7 @@ from bootledger.primary.http.sending import Answer, FilePart
 from bootledger.primary.http.threads import Threads
 from bootledger.primary.service import Primary
 from bootledger.replica.database import CHANGES_MAX_BYTES
+from bootledger.replica.ports import Change
 from bootledger.replica.wire import (
     CHANGES_TYPE,
     DIGEST_HEADER,
@@ -77,6 +78,7 @@ class Endpoints:
         self._publications = publications
         self._metrics = counted
         self._held = Held(limits.held_bytes)
+        self._reading = asyncio.Lock()
 
     async def primary(self, call: Call) -> Answer:
         """Tell which database this is and where it stands."""
@@ -229,18 +231,30 @@ class Endpoints:
         return False
 
     async def _read(self, call: Call, wanted: Wanted) -> tuple[Answer, int]:
-        def read() -> tuple[int, int, bytes]:
+        def read() -> tuple[int, list[Change]]:
             last_lsn = self._primary.last_lsn()
-            found = self._primary.changes(wanted.after_lsn, wanted.limit, wanted.slot)
-            return last_lsn, len(found), encode_changes(found)
+            found = self._primary.changes(wanted.after_lsn, 1, wanted.slot)
+            if wanted.limit > 1 and 0 < _size_bytes(found) <= CHANGES_MAX_BYTES:
+                del found  # the next one may be large: not both at once
+                found = self._primary.changes(wanted.after_lsn, wanted.limit, None)
+            return last_lsn, found
 
         reservation = await call.until_sent.enter_async_context(
             self._held.reserved(_READING_CHANGES_BYTES, wait_s=_HELD_WAIT_S)
         )
-        last_lsn, count, encoded = await self._bulky.run(read)
+        async with self._reading:  # one may be many times what was reserved
+            last_lsn, found = await self._bulky.run(read)
+            if _size_bytes(found) > CHANGES_MAX_BYTES:
+                call.until_sent.enter_context(self._held.one_large())
+            encoded, count = await self._bulky.run(partial(encode_changes, found)), len(found)
+            del found
         self._held.shrink(reservation, len(encoded))
         headers = {"Content-Type": CHANGES_TYPE, LAST_LSN_HEADER: str(last_lsn)}
         return Answer(HTTPStatus.OK, encoded, headers), count
+
+
+def _size_bytes(changes: list[Change]) -> int:
+    return sum(len(change.key) + len(change.value or b"") for change in changes)
 
 
 def _json(
