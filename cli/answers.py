@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from bootledger.artefacts import Artefact
+from bootledger.cli.primary_answers import Listening, SlotListed
 from bootledger.positions import U64
 from bootledger.projections.dangling import DanglingIntent
 from bootledger.projections.explain import Explanation
@@ -241,28 +242,6 @@ class Merged(_Answer, frozen=True, kw_only=True):
 
     appended: U64
     present: U64
-
-
-class Listening(_Answer, frozen=True, kw_only=True):
-    """Said once, when a server accepts connections; `listening` is its address."""
-
-    listening: str
-
-
-class SlotListed(_Answer, frozen=True, kw_only=True):
-    """One slot of a primary: changes after `acknowledged_lsn` are kept for that replica.
-
-    `held_bytes` is an estimate: the share of `held_changes` in the log, times what that takes on
-    disk. `invalid_because` is null as long as they are kept; else both are 0.
-    """
-
-    name: str
-    acknowledged_lsn: U64
-    held_changes: U64
-    held_bytes: U64
-    created_at_ms: U64
-    active_at_ms: U64
-    invalid_because: str | None
 
 
 ANSWERS: dict[str, object] = {

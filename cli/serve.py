@@ -10,9 +10,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from bootledger.cli.answers import Listening
 from bootledger.cli.base import REPLICATING, Json, app, path_of
 from bootledger.cli.errors import told_to_people
+from bootledger.cli.primary_answers import Listening
 from bootledger.cli.typed import address_of, size_of
 from bootledger.cli.visible import visible
 from bootledger.cli.watching import write_json, write_line

@@ -11,9 +11,9 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
 
-from bootledger.cli.answers import SlotListed
 from bootledger.cli.base import KEEPING, LOOKING, Json, app, path_of
 from bootledger.cli.errors import told_to_people
+from bootledger.cli.primary_answers import SlotListed
 from bootledger.cli.tables import age, console
 from bootledger.cli.visible import visible
 from bootledger.cli.watching import write_json

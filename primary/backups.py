@@ -19,7 +19,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from bootledger.artefacts import Finding
 from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME, Chunk
@@ -28,14 +28,12 @@ from bootledger.clock import Clock, now_ms
 from bootledger.environment import DEFAULT_WAIT_S
 from bootledger.errors import BootledgerError, SnapshotLost, SourceUnavailable, Unavailable
 from bootledger.files import FileLock, Files, LockHeld, translated
+from bootledger.primary.hooks import Given, Hold, ignore, none_does, tell_nobody, trust
 from bootledger.primary.publication import Progress, publish
 from bootledger.primary.shelf import Shelf, is_published
-from bootledger.primary.tokens import has_stem, intent_of, stem_of, unguessable
+from bootledger.primary.tokens import has_stem, stem_of, unguessable
 from bootledger.replica.database import Database
 from bootledger.replica.ports import Pause, Pin, go_on
-
-Hold: TypeAlias = Callable[[int], bool]
-"""Asked to keep the changes after an LSN; says whether they are kept, False if they are gone."""
 
 MAX_TOKENS = 10_000
 """How many tokens there may be where base backups are limited: each costs names on the disk."""
@@ -50,13 +48,6 @@ class BackupInfo(NamedTuple):
     lsn: int
     size_bytes: int
     published_at_ms: int
-
-
-def _trust(_lsn: int) -> bool:
-    return True
-
-
-def _ignore(_done_bytes: int, _size_bytes: int) -> None: ...
 
 
 class BaseBackups:
@@ -98,24 +89,28 @@ class BaseBackups:
         generation: int,
         pause: Pause = go_on,
         *,
-        hold: Hold = _trust,
-        share: Hold = _trust,
-        progress: Progress = _ignore,
+        hold: Hold = trust,
+        share: Hold = trust,
+        given: Given = tell_nobody,
+        gives_way: Callable[[str], bool] = none_does,
+        progress: Progress = ignore,
     ) -> Pin:
         """Publish a base backup for this intent and generation, or return the one that exists.
 
         Streamed while writers go on: memory does not grow with the database. It is durable when
         this returns, and stays until `release`. `hold` is asked before the database is read, and
         `share` before the base backup of another is shared; one of this intent and generation that
-        cannot be held any more is replaced. `pause` is called again and again, also while another
-        publication is waited for; what it raises ends this one. Passes `basebackup.copying`,
-        `basebackup.copied`, the points of the manifest, and those of `Files.link` for
-        `basebackup.data.mdb` and `basebackup.manifest`.
+        cannot be held any more is replaced. `given` is told of a new token before its base backup
+        exists: what it notes may outlive a publication that fails or dies. Tokens that `gives_way`
+        is true of do not count: they are released afterwards. `pause` is called again and again,
+        also while another publication is waited for; what it raises ends this one. Passes
+        `basebackup.copying`, `basebackup.copied`, the points of the manifest,
+        and those of `Files.link` for `basebackup.data.mdb` and `basebackup.manifest`.
 
         Raises `InvalidValue` for an intent id that is not made of a-z, 0-9 and `-`,
         `SourceUnavailable` if another publication was waited for long enough (`wait_s`), or there
-        are as many base backups as there may be, those of the same intent not counted; `OutOfSpace`
-        if there is no room. Leaves nothing behind then.
+        are as many base backups as there may be; `OutOfSpace` if there is no room. Leaves nothing
+        behind then.
         """
         stem = stem_of(intent_id, generation)
         token = self._found(stem, hold)
@@ -127,13 +122,13 @@ class BaseBackups:
                 if token is None:
                     self._discard(stem)
                     token = unguessable(stem) if self._for_network else stem
-                    others = [t for t in self._shelf.published() if intent_of(t) != intent_id]
+                    others = [t for t in self._shelf.published() if not gives_way(t)]
                     self._check_count(len(others), MAX_TOKENS)
-                    if not self._share(token, share):
+                    if not self._share(token, share, given):
                         self._check_count(self._shelf.count(others), self._most)
                         while not hold(self._database.last_lsn()):
                             pause()  # an application has pruned just now
-                        self._publish(token, pause, progress)
+                        self._publish(token, given, pause, progress)
                 self._shelf.wipe_leftovers()  # of what was released meanwhile
         manifest = self._shelf.manifest(token)
         path = self._shelf.path(token, MANIFEST_NAME)
@@ -162,6 +157,10 @@ class BaseBackups:
                 )
         return found
 
+    def by_age(self) -> list[str]:
+        """Return the tokens of every base backup, the oldest first."""
+        return [token for _, token in self._shelf.by_age()]
+
     def path(self, token: str, name: str) -> Path:
         """Return where a file of a base backup lies: as `Shelf.path`."""
         return self._shelf.path(token, name)
@@ -182,9 +181,12 @@ class BaseBackups:
         """Delete a base backup if it is there; what was never given out is not."""
         self._shelf.release(token)
 
-    def wipe(self) -> None:
-        """Remove what died half made or half removed, unless somebody is publishing just now."""
-        self._shelf.wipe()
+    def wipe(self) -> bool:
+        """Remove what died half made or half removed, unless somebody is publishing just now.
+
+        Returns whether nothing half made is there now.
+        """
+        return self._shelf.wipe()
 
     def artefacts(self, needed: Callable[[str], str | None]) -> Iterator[Finding]:
         """Yield every base backup, leftovers, and what is not ours: as `Shelf.artefacts`."""
@@ -216,7 +218,7 @@ class BaseBackups:
                 hint="it is tried again; they go when their replicas are done, or are released",
             )
 
-    def _share(self, token: str, share: Hold) -> bool:
+    def _share(self, token: str, share: Hold, given: Given) -> bool:
         """Make `token` a second name of a base backup that is young enough, if there is one."""
         if not self._reuse_ms:
             return False
@@ -227,15 +229,17 @@ class BaseBackups:
             with contextlib.suppress(SnapshotLost):  # released meanwhile
                 manifest = self._shelf.manifest(shared)
                 same = (manifest.source_identity, manifest.timeline) == identity
-                if same and share(manifest.checkpoint_lsn) and self._link(shared, token):
+                held = same and share(manifest.checkpoint_lsn)
+                if held and self._link(shared, token, given):
                     return True
         return False
 
-    def _link(self, shared: str, token: str) -> bool:
+    def _link(self, shared: str, token: str, given: Given) -> bool:
         """Give the files of a base backup their names under `token`; False if it is gone."""
         source, directory = self._shelf.root / shared, self._shelf.root / token
         try:
             self._files.make_directory(directory)
+            given(token)
             for name in (DATA_NAME, MANIFEST_NAME):
                 self._files.link(source / name, directory / name, name=f"basebackup.{name}")
         except BootledgerError as error:
@@ -266,7 +270,7 @@ class BaseBackups:
                 if running != seen:  # it moves on: whoever waits for it waits for something
                     seen, deadline = running, time.monotonic() + self._wait_s
 
-    def _publish(self, token: str, pause: Pause, progress: Progress) -> None:
+    def _publish(self, token: str, given: Given, pause: Pause, progress: Progress) -> None:
         def tell(done_bytes: int, size_bytes: int) -> None:
             self._running = (done_bytes, size_bytes)
             progress(done_bytes, size_bytes)
@@ -277,6 +281,7 @@ class BaseBackups:
                 self._shelf.root / token,
                 self._files,
                 chunk_bytes=self._chunk_bytes,
+                begun=lambda: given(token),
                 pause=pause,
                 progress=tell,
             )

@@ -19,7 +19,7 @@ class Manifests:
     """Some manifests, mapped and checked. Thread-safe. Base backups that are shared have one."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, ...], Manifest] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, ...], tuple[Path, Manifest]] = OrderedDict()
         self._lock = threading.Lock()
 
     def open(self, path: Path) -> Manifest:
@@ -34,17 +34,27 @@ class Manifests:
                 with self._lock:
                     if key in self._kept:
                         self._kept.move_to_end(key)
-                        return self._kept[key]
+                        _, manifest = self._kept[key]
+                        self._kept[key] = (path, manifest)
+                        return manifest
                 manifest = _opened(path)
             except FileNotFoundError:
                 raise SnapshotLost(f"{path} was released") from None
         keep_residency_low(path)
         with self._lock:
-            kept = self._kept.setdefault(key, manifest)
+            _, kept = self._kept.setdefault(key, (path, manifest))
             if len(self._kept) > _KEPT:
                 # Somebody may be using it: it is let go of by the last one who does.
                 self._kept.popitem(last=False)
         return kept
+
+    def forget_released(self) -> None:
+        """Let go of those that are gone from where they were last opened: they take up the disk."""
+        with self._lock:
+            for key, (path, _) in list(self._kept.items()):
+                with translated(path):
+                    if not path.exists():
+                        del self._kept[key]
 
 
 def _opened(path: Path) -> Manifest:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bootledger.environment import Environment
 from bootledger.positions import check_node_id
 from bootledger.primary import slot_tables as tables
-from bootledger.primary.tokens import is_token
+from bootledger.primary.tokens import generation_of, intent_of, is_token
+
+KEPT_BESIDES = 1
+"""How many base backups a slot has besides the newest one: a slot is for one replica."""
 
 
 class Pins:
@@ -34,3 +39,22 @@ class Pins:
     def all(self) -> dict[str, str]:
         """Return the name of the slot of every base backup that is written down, by its token."""
         return self._environment.read(lambda txn, db: dict(tables.pins(txn, db)))
+
+
+def is_earlier(token: str, intent_id: str, generation: int) -> bool:
+    """Return whether a base backup was made for an earlier generation of the intent."""
+    return intent_of(token) == intent_id and generation_of(token) < generation
+
+
+def superseded(token: str, others: Iterable[str]) -> list[str]:
+    """Return which of the `others` of a slot, oldest first, go when it has pinned `token`. Pure.
+
+    All of earlier generations, and of the rest all but the `KEPT_BESIDES` newest.
+    """
+    intent_id, generation = intent_of(token), generation_of(token)
+    earlier: list[str] = []
+    rest: list[str] = []
+    for other in others:
+        if other != token:
+            (earlier if is_earlier(other, intent_id, generation) else rest).append(other)
+    return earlier + rest[: max(0, len(rest) - KEPT_BESIDES)]

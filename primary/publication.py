@@ -24,12 +24,14 @@ def publish(
     files: Files,
     *,
     chunk_bytes: int,
+    begun: Callable[[], None],
     pause: Pause,
     progress: Progress,
 ) -> None:
     """Publish a base backup of `database` as `directory`. Durable when this returns.
 
-    `pause` is asked and `progress` told again and again. Each byte is written and then read again:
+    `begun` is called when the directory is there and still empty, `pause` is asked and `progress`
+    told again and again. Each byte is written and then read again:
     it is half done in between. If it raises, nothing is left behind; after a death, a directory
     without a manifest may be. Raises `OutOfSpace` at once if the disk has less room than that.
     """
@@ -50,6 +52,7 @@ def publish(
     check_room(directory.parent, size_bytes)
     try:
         files.make_directory(directory)
+        begun()
         start_lsn = database.last_lsn()
         files.point("basebackup.copying")
         database.copy(directory, copying)

@@ -14,11 +14,13 @@ from bootledger.errors import LogWindowLost, SnapshotLost
 from bootledger.files import Files, translated
 from bootledger.positions import check_u64
 from bootledger.primary.backups import BackupInfo, BaseBackups
+from bootledger.primary.hooks import ignore
+from bootledger.primary.pins import is_earlier, superseded
 from bootledger.primary.place import Place
 from bootledger.primary.publication import Progress
 from bootledger.primary.retention import Keeper, Retention
 from bootledger.primary.slots import Slots
-from bootledger.primary.tokens import generation_of, intent_of
+from bootledger.primary.tokens import is_for_network
 from bootledger.primary.write_rate import WriteRate
 from bootledger.replica.database import Database
 from bootledger.replica.ports import Change, Pause, go_on
@@ -28,9 +30,6 @@ __all__ = ["BackupInfo", "Primary", "Retention"]
 
 DEFAULT_MAX_BACKUPS = 64
 """How many base backups exist at once, unless another limit is given."""
-
-
-def _ignore(_done_bytes: int, _size_bytes: int) -> None: ...
 
 
 class Primary:
@@ -127,15 +126,14 @@ class Primary:
 
     # --- base backups -----------------------------------------------------------------------
 
-    def pin(
-        self, request: PinRequest, pause: Pause = go_on, progress: Progress = _ignore
-    ) -> Pinned:
+    def pin(self, request: PinRequest, pause: Pause = go_on, progress: Progress = ignore) -> Pinned:
         """Publish or share a base backup for this intent and generation, held by a slot.
 
         The slot is durable before the first byte of the database is read, at the LSN then, and
-        holds every change after the base backup's. Base backups of earlier generations of the
-        intent are released. Harmless when repeated: the base backup that exists is returned as
-        long as the changes after it are there; else it is replaced, under another token.
+        holds every change after the base backup's. A slot is for one replica: its base backups of
+        earlier generations of the intent are released, and of others all but the newest
+        (`bootledger.primary.pins`). Harmless when repeated: the base backup that exists is returned
+        as long as the changes after it are there; else it is replaced, under another token.
         `progress` is told how many bytes are done, of how many; also of a publication by another
         thread that is waited for. Otherwise as `BaseBackups.pin` and `Slots.hold`.
         """
@@ -156,13 +154,17 @@ class Primary:
             pausing,
             hold=lambda lsn: keeper.holds(slot, lsn),
             share=lambda lsn: keeper.has_room(lsn) and keeper.holds(slot, lsn),
+            given=lambda token: self._slots.pins.add(token, slot),
+            gives_way=lambda token: (
+                is_earlier(token, intent_id, generation) and self._slots.pins.slot_of(token) == slot
+            ),
             progress=progress,
         )
-        self._slots.pins.add(pin.token, slot)
-        for token, its_slot in self._slots.pins.all().items():
-            earlier = intent_of(token) == intent_id and generation_of(token) < generation
-            if earlier and its_slot == slot:
-                self.release(token)
+        self._slots.pins.add(pin.token, slot)  # it may have been for another slot
+        pins = self._slots.pins.all()
+        others = [token for token in self._backups.by_age() if pins.get(token) == slot]
+        for token in superseded(pin.token, others):
+            self.release(token)
         return Pinned(**pin._asdict())
 
     def backup_file(self, token: str, name: str) -> Path:
@@ -220,6 +222,11 @@ class Primary:
             self._keeper.acknowledge(slot, after_lsn)
         return found
 
+    def touch(self, slot: str) -> None:
+        """Note that the replica of `slot` is there; nothing is made or made valid by that."""
+        self._place.check()
+        self._slots.touch(slot)
+
     def hold_slot(self, name: str, lsn: int) -> Slot:
         """Hold the changes after `lsn` for a replica, which has it: as `Keeper.hold`."""
         self._place.check()
@@ -241,20 +248,21 @@ class Primary:
     def enforce(self) -> list[Slot]:
         """Carry out the retention, and return the slots that were invalidated just now.
 
-        Base backups that an invalid slot leaves behind are deleted once the changes after them are
-        pruned: nobody could follow them. So is what publications that died left. Otherwise as
-        `Keeper.enforce`.
+        Base backups are deleted once the changes after them are pruned: nobody could follow them.
+        One that is being copied is none of these, for its slot holds those changes. So is what
+        publications that died left. Otherwise as `Keeper.enforce`.
         """
         self.last_lsn()
         invalid = self._keeper.enforce()
-        self._backups.wipe()
-        if pins := self._slots.pins.all():
-            valid = {slot.name for slot in self._slots.all() if slot.invalid_because is None}
-            pruned_lsn = self._database.pruned_lsn()
-            lsns = {backup.token: backup.lsn for backup in self._backups.all()}
-            for token, slot in pins.items():
-                if token not in lsns or (slot not in valid and lsns[token] < pruned_lsn):
-                    self.release(token)
+        pins = self._slots.pins.all()
+        settled = self._backups.wipe()  # else a pin may be of what is being published
+        pruned_lsn, found = self._database.pruned_lsn(), self._backups.all()
+        for backup in found:
+            if backup.lsn < pruned_lsn and is_for_network(backup.token):
+                self.release(backup.token)
+        if settled:
+            for token in pins.keys() - {backup.token for backup in found}:
+                self._slots.pins.remove(token)
         return invalid
 
     def close(self) -> None:

@@ -80,6 +80,7 @@ class Shelf:
 
     def wipe(self) -> bool:
         """Remove leftovers, unless somebody is publishing: return whether that was possible."""
+        self._manifests.forget_released()
         if not self.root.is_dir() or not any(map(_is_leftover, self._entries())):
             return True
         try:

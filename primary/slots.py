@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Self, TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -32,6 +32,7 @@ from bootledger.files import Files
 from bootledger.positions import TEXT_MAX_BYTES, check_node_id, check_text, check_u64
 from bootledger.primary import slot_tables as tables
 from bootledger.primary.pins import Pins
+from bootledger.primary.said import Said, with_said
 from bootledger.primary.slot_tables import Stored
 from bootledger.replica.wire import Slot
 
@@ -42,14 +43,6 @@ FLUSH_S = 1.0
 """How long an acknowledgement may be in memory alone."""
 
 T = TypeVar("T")
-
-
-class _Said(NamedTuple):
-    """What a replica let us know and is not on disk yet; `lsn` is 0 if it was only there."""
-
-    hold: int
-    lsn: int
-    at_ms: int
 
 
 class Slots:
@@ -67,7 +60,7 @@ class Slots:
         self._environment = environment
         self._clock = clock
         self._flush_s = flush_s
-        self._said: dict[str, _Said] = {}
+        self._said: dict[str, Said] = {}
         self._flushed_s = time.monotonic()
         self._lock = threading.Lock()  # never held while a transaction is waited for
         self.pins = Pins(environment)
@@ -101,13 +94,13 @@ class Slots:
     def get(self, name: str) -> Slot | None:
         """Return the slot of that name, None if there is none."""
         stored = self._stored(name)
-        return None if stored is None else _with(stored, self._said.get(name)).slot
+        return None if stored is None else with_said(stored, self._said.get(name)).slot
 
     def all(self) -> list[Slot]:
         """Return every slot, by name."""
         said = dict(self._said)
         return [
-            _with(stored, said.get(stored.slot.name)).slot
+            with_said(stored, said.get(stored.slot.name)).slot
             for stored in self._environment.read(_list)
         ]
 
@@ -183,8 +176,8 @@ class Slots:
         with self._lock:
             before = self._said.get(name)
             if before is None or before.hold < stored.hold:
-                before = _Said(stored.hold, 0, 0)
-            said = _Said(stored.hold, max(before.lsn, lsn), max(before.at_ms, self._clock()))
+                before = Said(stored.hold, 0, 0)
+            said = Said(stored.hold, max(before.lsn, lsn), max(before.at_ms, self._clock()))
             if before.hold == stored.hold:  # else it was held again since it was read
                 self._said[name] = said
             due = time.monotonic() - self._flushed_s >= self._flush_s
@@ -194,7 +187,7 @@ class Slots:
             # What is not written now is kept and written later; whoever enforces is told of it.
             with contextlib.suppress(Unavailable):
                 self.flush()
-        return _with(stored, said).slot
+        return with_said(stored, said).slot
 
     def flush(self) -> None:
         """Make every acknowledgement so far durable."""
@@ -207,7 +200,7 @@ class Slots:
         def work(txn: Transaction, db: Databases) -> None:
             for name, words in said.items():
                 stored = tables.get_slot(txn, db, name)
-                if stored is not None and (after := _with(stored, words)) != stored:
+                if stored is not None and (after := with_said(stored, words)) != stored:
                     tables.put_slot(txn, db, after)
 
         self._environment.write(work)
@@ -230,7 +223,7 @@ class Slots:
         def work(txn: Transaction, db: Databases) -> list[Slot]:
             invalid = []
             for stored in list(tables.slots(txn, db)):
-                now = _with(stored, self._said.get(stored.slot.name)).slot
+                now = with_said(stored, self._said.get(stored.slot.name)).slot
                 if now.invalid_because is not None or not (reason := why(now)):
                     continue
                 check_text(reason, "reason", max_bytes=TEXT_MAX_BYTES)
@@ -295,19 +288,4 @@ def _horizon(txn: Transaction, db: Databases, default: int) -> int:
             if stored.slot.invalid_because is None
         ),
         default=default,
-    )
-
-
-def _with(stored: Stored, said: _Said | None) -> Stored:
-    """Return a slot with what the replica said since: never earlier, and only of the same hold."""
-    slot = stored.slot
-    if said is None or said.hold != stored.hold or slot.invalid_because is not None:
-        return stored
-    return Stored(
-        stored.hold,
-        msgspec.structs.replace(
-            slot,
-            acknowledged_lsn=max(slot.acknowledged_lsn, said.lsn),
-            active_at_ms=max(slot.active_at_ms, said.at_ms),
-        ),
     )

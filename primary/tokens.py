@@ -50,6 +50,11 @@ def has_stem(token: str, stem: str, *, random: bool) -> bool:
     return token.startswith(f"{stem}.") if random else token == stem
 
 
+def is_for_network(token: str) -> bool:
+    """Return whether a token was made for a network: whether it has a random part."""
+    return token.count(".") == 2  # noqa: PLR2004 - intent, generation, random
+
+
 def intent_of(token: str) -> str:
     """Return the id of the intent that a token was made for."""
     return token.partition(".")[0]

@@ -86,7 +86,7 @@ def valid_requests(backup: str, size_bytes: int) -> list[bytes]:
     made = []
     for method, path, content, more in plain:
         for token in _TOKENS:
-            head = f"{method} {path} HTTP/1.1\r\nHost: primary:7433\r\n{more}"
+            head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:7433\r\n{more}"
             if token:
                 head += f"Authorization: Bearer {token}\r\n"
             if content:

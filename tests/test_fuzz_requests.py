@@ -24,7 +24,7 @@ MOST_RESIDENT_BYTES = 200 * 2**20
 BATCH = 500
 AT_ONCE = 48
 RECORDS = 20
-LAST = b"GET /healthz HTTP/1.1\r\nHost: p\r\nConnection: close\r\n\r\n"
+LAST = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 """Follows each damaged request, so that one that was whole after all ends the connection soon."""
 
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) [^\r\n]*\r\n")

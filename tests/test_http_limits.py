@@ -64,7 +64,8 @@ def spoken(started: Server, *parts: bytes) -> tuple[int, bytes]:
     return int(head.split()[1]), body
 
 
-REQUEST = b"GET /v1/primary HTTP/1.1\r\nHost: p\r\nConnection: close\r\n"
+REQUEST = b"GET /v1/primary HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+JSON = b"Content-Type: application/json\r\n"
 TOKEN = f"Authorization: Bearer {READ_TOKEN}\r\n".encode()
 
 
@@ -99,7 +100,7 @@ def test_what_is_no_request_or_too_long_is_told_so(
 
 def test_a_body_is_short_and_quick(attacked: Server) -> None:
     """Too long as announced, too long as it comes, shorter than announced, compressed."""
-    post = b"POST /v1/base-backups HTTP/1.1\r\nHost: p\r\nConnection: close\r\n" + TOKEN
+    post = b"POST /v1/base-backups HTTP/1.1\r\nHost: p\r\nConnection: close\r\n" + TOKEN + JSON
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     for parts, status in (
         ((post, b"Content-Length: 70000\r\n\r\n"), 413),
@@ -166,14 +167,18 @@ def test_who_does_not_ask_in_time_is_dropped(hasty: Server) -> None:
         slow.sendall(REQUEST)
         with dripping(slow, b"X: y\r\n"):
             assert [received(one) for one in (silent, slow)] == [b"", b""]
-    post = b"POST /v1/base-backups HTTP/1.1\r\nHost: p\r\nContent-Length: 9\r\n\r\nslow"
+    post = (
+        b"POST /v1/base-backups HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        + JSON
+        + b"Content-Length: 9\r\n\r\nslow"
+    )
     assert spoken(hasty, post)[0] == 408
 
 
 def test_who_does_not_ask_again_in_time_is_dropped(tmp_path: Path) -> None:
     """An idle connection, and one whose next head drips."""
     make_primary(tmp_path / "primary", records=1)
-    first = b"GET /healthz HTTP/1.1\r\nHost: p\r\n\r\n"
+    first = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     with (
         server(tmp_path / "primary", limits={"idle_s": 1.5}) as started,
         connect(started) as silent,
@@ -192,7 +197,7 @@ def test_who_does_not_take_an_answer_is_dropped(hasty: Server) -> None:
         for asked in (path, "/v1/changes?after=20&limit=1000") * 2:
             connection = stack.enter_context(connect(hasty))
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
-            connection.sendall(4 * f"GET {asked} HTTP/1.1\r\nHost: p\r\n\r\n".encode())
+            connection.sendall(4 * f"GET {asked} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         until(lambda: "bootledger_stalled_readers_total 4.0" in metrics(hasty))
 
 
@@ -225,7 +230,7 @@ def count(started: Server) -> int:
 def crowded(started: Server) -> bool:
     """Say whether a new client is turned away, in words."""
     with connect(started, "127.0.0.4") as connection:
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: p\r\n\r\n")
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         connection.settimeout(0.5)
         try:
             head, _, body = received(connection).partition(b"\r\n\r\n")
@@ -240,12 +245,14 @@ def crowded(started: Server) -> bool:
 
 def test_requests_sent_ahead_are_answered_in_order_but_not_hoarded(attacked: Server) -> None:
     """A few in a row are answered; who floods is dropped, and the server's memory stays."""
-    path = b"GET /healthz HTTP/1.1\r\nHost: p\r\n\r\n"
+    path = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     with connect(attacked) as connection:
-        connection.sendall(path * 20 + path.replace(b"p\r\n", b"p\r\nConnection: close\r\n", 1))
+        connection.sendall(path * 20 + path.replace(b"1\r\n", b"1\r\nConnection: close\r\n", 1))
         assert received(connection).count(b"HTTP/1.1 200 OK") == 21
-    waiting = b"GET /v1/changes?after=36&wait_ms=60000&slot=%b HTTP/1.1\r\nHost: p\r\n" + TOKEN
-    long = path.replace(b"p\r\n", b"p\r\nX: " + b"y" * 2000 + b"\r\n", 1)
+    waiting = (
+        b"GET /v1/changes?after=36&wait_ms=60000&slot=%b HTTP/1.1\r\nHost: 127.0.0.1\r\n" + TOKEN
+    )
+    long = path.replace(b"1\r\n", b"1\r\nX: " + b"y" * 2000 + b"\r\n", 1)
     operator = {"Authorization": f"Bearer {OPERATE_TOKEN}"}
     with connect(attacked) as many, connect(attacked) as large:
         many.sendall(waiting % b"many" + b"\r\n" + path * 1000)  # nothing more is read from it
@@ -269,7 +276,9 @@ def test_a_reader_that_stalls_costs_no_memory(attacked: Server) -> None:
         for number in range(40):
             connection = stack.enter_context(connect(attacked))
             asked = path if number % 2 else "/v1/changes?after=0&limit=1000"
-            connection.sendall(f"GET {asked} HTTP/1.1\r\nHost: p\r\n".encode() + TOKEN + b"\r\n")
+            connection.sendall(
+                f"GET {asked} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode() + TOKEN + b"\r\n"
+            )
         for _ in range(5):
             assert_answers(attacked)
         assert ask(attacked.address, "GET", path, headers=headers).status == 200

@@ -15,21 +15,39 @@ from bootledger.primary.http.access import Tokens, tls_context
 pytestmark = pytest.mark.xdist_group("http_secrets")
 
 _PLACES = [
-    ("GET /v1/primary HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {}\r\n", "as it should be"),
-    ("GET /v1/slots HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {}\r\n", "for more than it may"),
-    ("GET /v1/primary HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {}x\r\n", "with a letter more"),
-    ("GET /v1/primary HTTP/1.1\r\nHost: p\r\nAuthorization: Basic {}\r\n", "of another kind"),
-    ("GET /v1/primary HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer\0{}\r\n", "in a bad header"),
-    ("GET /v1/primary HTTP/1.1\r\nHost: p\r\n{}: Bearer\r\n", "as a header's name"),
-    ("GET /v1/primary HTTP/1.1\r\nHost: p\r\nBad {} header\r\n", "in half a header"),
-    ("GET /v1/primary?token={} HTTP/1.1\r\nHost: p\r\n", "in a query"),
-    ("GET /v1/changes?after={} HTTP/1.1\r\nHost: p\r\n", "in a query that is read"),
-    ("GET /{} HTTP/1.1\r\nHost: p\r\n", "as a path"),
-    ("GET http://user:{}@p/v1/primary HTTP/1.1\r\nHost: p\r\n", "in an absolute path"),
-    ("{} /v1/primary HTTP/1.1\r\nHost: p\r\n", "as a method"),
-    ("GET /v1/primary {}\r\nHost: p\r\n", "as a version"),
-    ("GET /v1/primary HTTP/1.1\r\nHost: p\r\nX: " + "{}" * 90 + "\r\n", "in a header too long"),
-    ("GET /" + "{}" * 200 + " HTTP/1.1\r\nHost: p\r\n", "in a path too long"),
+    (
+        "GET /v1/primary HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n",
+        "as it should be",
+    ),
+    (
+        "GET /v1/slots HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n",
+        "for more than it may",
+    ),
+    (
+        "GET /v1/primary HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}x\r\n",
+        "with a letter more",
+    ),
+    (
+        "GET /v1/primary HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic {}\r\n",
+        "of another kind",
+    ),
+    (
+        "GET /v1/primary HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer\0{}\r\n",
+        "in a bad header",
+    ),
+    ("GET /v1/primary HTTP/1.1\r\nHost: 127.0.0.1\r\n{}: Bearer\r\n", "as a header's name"),
+    ("GET /v1/primary HTTP/1.1\r\nHost: 127.0.0.1\r\nBad {} header\r\n", "in half a header"),
+    ("GET /v1/primary?token={} HTTP/1.1\r\nHost: 127.0.0.1\r\n", "in a query"),
+    ("GET /v1/changes?after={} HTTP/1.1\r\nHost: 127.0.0.1\r\n", "in a query that is read"),
+    ("GET /{} HTTP/1.1\r\nHost: 127.0.0.1\r\n", "as a path"),
+    ("GET http://user:{}@p/v1/primary HTTP/1.1\r\nHost: 127.0.0.1\r\n", "in an absolute path"),
+    ("{} /v1/primary HTTP/1.1\r\nHost: 127.0.0.1\r\n", "as a method"),
+    ("GET /v1/primary {}\r\nHost: 127.0.0.1\r\n", "as a version"),
+    (
+        "GET /v1/primary HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + "{}" * 90 + "\r\n",
+        "in a header too long",
+    ),
+    ("GET /" + "{}" * 200 + " HTTP/1.1\r\nHost: 127.0.0.1\r\n", "in a path too long"),
 ]
 
 

@@ -10,8 +10,9 @@ import socket
 import ssl
 import threading
 import time
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,6 +40,8 @@ from bootledger.cli.errors import ExitCode
 from bootledger.environment import Databases, Environment, Transaction
 from bootledger.files import Files
 from bootledger.primary import slot_tables
+from bootledger.primary.http.connections import Doorman
+from bootledger.primary.http.limits import Limits
 from bootledger.primary.http.ranges import select
 from bootledger.primary.slots import MAX_SLOTS, SLOTS_NAME, Slots
 from bootledger.replica.database import Database
@@ -81,7 +84,10 @@ POOL = urllib3.PoolManager(retries=False, timeout=30)
 
 
 def ask(address: str, method: str, path: str, **how: object) -> urllib3.BaseHTTPResponse:
-    """Send one request, without another try."""
+    """Send one request, without another try; a body is JSON unless its headers say otherwise."""
+    if "body" in how:
+        headers = {"Content-Type": "application/json", **how.get("headers", {})}  # type: ignore[dict-item]
+        how = {**how, "headers": headers}
     return POOL.request(method, address + path, **how)  # type: ignore[arg-type]
 
 
@@ -346,6 +352,24 @@ def test_who_waits_for_news_is_told_at_once_and_acknowledges(tmp_path: Path) -> 
         }
 
 
+def test_a_replica_that_waits_for_news_is_not_idle(tmp_path: Path) -> None:
+    """Its slot outlives its limit many times while one request is held open, and no longer."""
+    make_primary(tmp_path / "primary", records=10)
+    limits = {"enforce_every_s": 0.1}
+    with server(tmp_path / "primary", "--slot-idle", "1.5", limits=limits) as started:
+
+        def slot() -> Slot:
+            answer = ask(started.address, "GET", "/v1/slots")
+            return msgspec.json.decode(answer.data, type=list[Slot])[0]
+
+        path = "/v1/changes?after=10&wait_ms=4000&slot=r"
+        assert decode_changes(ask(started.address, "GET", path).data, 10) == []
+        heard_of = slot()
+        assert heard_of.invalid_because is None
+        assert heard_of.active_at_ms - heard_of.created_at_ms >= 3000
+        until(lambda: slot().invalid_because is not None)
+
+
 def until(true: object) -> None:
     """Wait until something is so; the time is only to end a test that hangs."""
     deadline = time.monotonic() + 30
@@ -413,12 +437,42 @@ def test_what_is_wrong_is_refused_by_name(
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
     with contextlib.closing(connection):
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-        connection.putheader("Host", "primary")
+        connection.putheader("Host", "localhost")
+        connection.putheader("Content-Type", "application/json")
         connection.putheader("Content-Length", str(len(body or b"")))
         connection.endheaders(body or b"")
         answer = connection.getresponse()
         told = decode_message(answer.read(), Problem)
     assert (answer.status, told.error) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("POST", {"Content-Type": "text/plain"}, 415),
+        ("POST", {"Content-Type": ""}, 415),
+        ("POST", {"Content-Type": "application/json; charset=utf-8"}, 200),
+        ("POST", {"Origin": "http://127.0.0.1:80"}, 403),
+        ("GET", {"Origin": "null"}, 403),
+        ("GET", {"Host": "page.example"}, 403),
+        ("GET", {"Host": "127.0.0.1.page.example:7433"}, 403),
+        ("GET", {"Host": "[:7433"}, 403),
+        ("GET", {"Host": "LocalHost:7433"}, 200),
+        ("GET", {"Host": "[::1]:7433"}, 200),
+    ],
+)
+def test_a_web_page_is_refused(
+    served: Served, method: str, headers: dict[str, str], status: int
+) -> None:
+    """What a browser says of a page, or a page's own name, or a body that any page may send."""
+    path, body = "/v1/primary", None
+    if method == "POST":
+        path = "/v1/base-backups"
+        body = b'{"intent_id": "intent-1", "generation": 1, "slot": "replica-1"}'
+    answer = served.ask(method, path, headers=headers, **({"body": body} if body else {}))
+    assert answer.status == status, answer.data
+    if status == 403:
+        assert problem(answer)[1] == "NotAllowed"
 
 
 def test_what_was_pruned_is_gone_and_a_released_backup_is_lost(tmp_path: Path) -> None:
@@ -602,7 +656,10 @@ def test_tls_lets_in_who_is_known_and_nobody_else(tmp_path: Path) -> None:
         with urllib3.PoolManager(retries=False, timeout=30, **trusting) as pool:
             body = json.dumps({"intent_id": "i", "generation": 1, "slot": "s"})
             told = pool.request(
-                "POST", f"{started.address}/v1/base-backups", body=body, headers=headers
+                "POST",
+                f"{started.address}/v1/base-backups",
+                body=body,
+                headers={**headers, "Content-Type": "application/json"},
             )
             pinned = decode_message(told.data, Pinned)
             path = f"{started.address}/v1/base-backups/{pinned.token}/data.mdb"
@@ -610,6 +667,51 @@ def test_tls_lets_in_who_is_known_and_nobody_else(tmp_path: Path) -> None:
             assert pool.request("GET", path, headers=headers).data == data
             part = pool.request("GET", path, headers=headers | {"Range": "bytes=777-1048999"})
             assert part.data == data[777:1049000]
+
+
+def test_certificates_are_read_again_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """With the tokens, and the authority of clients: what does not fit leaves all as it was."""
+    make_primary(tmp_path / "primary", records=1)
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+    new, old = certificates(tmp_path / "new"), certificates(tmp_path / "old")
+    tokens = token_file(tmp_path)
+    options = (*old.options, "--client-ca", old.ca, "--tokens", tokens)
+    token = "n" * 40
+    kept = {path: path.read_bytes() for path in astuple(old)}
+    with server(tmp_path / "primary", *options) as started:
+
+        def ask_as(cas: Path, certificate: Path, key: Path, token: str) -> int:
+            trusting = {"ca_certs": str(cas), "cert_file": str(certificate), "key_file": str(key)}
+            headers = {"Authorization": f"Bearer {token}"}
+            with urllib3.PoolManager(retries=False, timeout=30, **trusting) as pool:  # type: ignore[arg-type]
+                return pool.request("GET", f"{started.address}/v1/primary", headers=headers).status
+
+        (tmp_path / "was").mkdir()
+        was = {path: tmp_path / "was" / path.name for path in kept}
+        for path, data in kept.items():
+            was[path].write_bytes(data)
+        old_client = (was[old.ca], was[old.client_certificate], was[old.client_key])
+        tokens.write_text(f"read {token}\n")
+        old.server_certificate.write_bytes(new.server_certificate.read_bytes())  # not its key
+        started.process.send_signal(signal.SIGHUP)
+        until(lambda: "stay as they were" in started.log.read_text())
+        assert ask_as(*old_client, READ_TOKEN) == 200
+        old.server_key.write_bytes(new.server_key.read_bytes())
+        old.ca.write_bytes(new.ca.read_bytes())
+        started.process.send_signal(signal.SIGHUP)
+        until(lambda: "were read again" in started.log.read_text())
+        assert ask_as(new.ca, new.client_certificate, new.client_key, token) == 200
+        with pytest.raises((urllib3.exceptions.SSLError, urllib3.exceptions.ProtocolError)):
+            ask_as(new.ca, *old_client[1:], token)
+        assert "Traceback" not in started.log.read_text()
+
+
+def test_a_process_that_only_has_a_doorman_is_left_as_it_is() -> None:
+    """What asyncio has for a whole process is changed where a process begins to serve."""
+    before = SSLProtocol.max_size
+    Doorman(Limits(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    assert SSLProtocol.max_size == before
 
 
 def received(connection: socket.socket) -> bytes:

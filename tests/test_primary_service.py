@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -655,11 +658,75 @@ def test_base_backups_of_replicas_that_are_gone_are_deleted(place: Place) -> Non
     assert len(primary.backups()) == 2
     place.write(LAST + 50)
     primary.changes(LAST + 50, 1, "c")
+    pins["c"] = primary.pin(request("c", 2))
     assert [slot.name for slot in primary.enforce()] == ["b"]
     assert [backup.token for backup in primary.backups()] == [pins["c"].token]
     with pytest.raises(SnapshotLost):
         primary.backup_file(pins["b"].token, "data.mdb")
     assert list(primary._slots.pins.all()) == [pins["c"].token]
+
+
+def test_base_backups_that_nobody_can_follow_are_deleted(place: Place) -> None:
+    """Also those of a valid slot, whose replica has gone on; one that is followed from stays."""
+    primary = place.open(Retention(keep_changes=10), reuse_s=0)
+    pins = [primary.pin(PinRequest(intent_id=f"i-{n}", generation=1, slot="r")) for n in range(5)]
+    assert published(place.path) == sorted(pin.token for pin in pins[-2:])
+    other = primary.pin(request("copying"))
+    with LocalSource.open(place.path, place.files) as source:
+        local = source.pin("local", 1).token
+    place.write(LAST + 100)
+    primary.enforce()
+    primary.changes(LAST + 100, 1, "r")
+    primary.enforce()
+    assert primary.info().pruned_lsn == LAST
+    assert other.token in published(place.path)
+    assert primary.changes(other.lsn, 100, "copying") == stream(LAST + 1, LAST + 100)
+    primary.changes(LAST + 100, 1, "copying")
+    primary.enforce()
+    assert primary.info().pruned_lsn == LAST + 90
+    assert published(place.path) == [local]
+    assert primary._slots.pins.all() == {}
+
+
+def test_a_slot_pins_two_base_backups_at_most(place: Place) -> None:
+    """Whatever intents and generations are asked for, in whatever order; those of others stay."""
+    primary = place.open(reuse_s=0)
+    other = primary.pin(request("other"))
+    for generation in (3, 2, 1):
+        for intent in ("i", "j"):
+            asked = PinRequest(intent_id=intent, generation=generation, slot="r")
+            pinned = primary.pin(asked)
+            assert primary.pin(asked) == pinned
+            assert len(primary.backups()) <= 3
+            assert {other.token, pinned.token} <= set(published(place.path))
+
+
+def test_one_intent_under_many_slots_is_limited_too(place: Place) -> None:
+    """What another slot pinned counts, although its intent is called the same."""
+    primary = place.open(reuse_s=0, max_backups=2)
+    for n in (1, 2):
+        primary.pin(PinRequest(intent_id="i", generation=n, slot=f"r-{n}"))
+    with pytest.raises(SourceUnavailable, match="has 2 base backups already, 2 are allowed"):
+        primary.pin(PinRequest(intent_id="i", generation=3, slot="r-3"))
+
+
+def test_a_publication_under_way_keeps_its_pin_and_a_failed_one_does_not(place: Place) -> None:
+    """Whoever enforces meanwhile takes nothing away that a death would then leave for ever."""
+    primary = place.open(reuse_s=0)
+    seen: list[str] = []
+
+    def enforce() -> None:
+        primary.enforce()
+        seen.extend(primary._slots.pins.all())
+        raise Stopped("enough")
+
+    place.files.do, place.files.at = enforce, "basebackup.copied"
+    with pytest.raises(Stopped):
+        primary.pin(request("r"))
+    assert [token.rpartition(".")[0] for token in seen] == ["intent-of-r.1"]
+    primary.enforce()
+    assert primary._slots.pins.all() == {}
+    assert published(place.path) == []
 
 
 # --- looking ------------------------------------------------------------------------------------
@@ -696,6 +763,50 @@ def test_the_write_rate_is_that_of_the_last_minute_or_so() -> None:
     assert rate.per_s() == 1
     rate.saw(0, 1300.0)  # put back to an older state
     assert rate.per_s() == 0
+
+
+class Slow(float):
+    """A time during whose subtraction other threads get their turn."""
+
+    def __sub__(self, other: float) -> float:
+        """Return the difference, later."""
+        time.sleep(self % 3 * 1e-3)  # the older one may well be late
+        return float(self) - float(other)
+
+
+def test_the_write_rate_is_shared_by_threads() -> None:
+    """They look at any time, in any order: nothing is taken away twice, nothing runs backwards."""
+    rate = WriteRate()
+    clock = itertools.count()
+
+    def look(_: int) -> None:
+        for _ in range(20):
+            now = next(clock)
+            rate.saw(now, Slow(now * 70))
+            times = [now_s for now_s, _ in list(rate._samples)]
+            assert times == sorted(set(times))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(look, range(8)))
+
+
+def _mapped_manifests() -> list[str]:
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return [line for line in maps if "/manifest" in line]
+
+
+def test_a_released_base_backup_leaves_nothing_open(place: Place) -> None:
+    """The room on the disk is free, also if another process released it; shared ones go on."""
+    primary, another = place.open(), place.open()
+    first, second = primary.pin(request("a")), primary.pin(request("b"))
+    assert primary.chunk_at(first.token, 0, 16 * 1024)
+    primary.release(first.token)
+    assert primary.chunk_at(second.token, 0, 16 * 1024)
+    assert _mapped_manifests()
+    another.release(second.token)
+    primary.enforce()
+    gc.collect()
+    assert _mapped_manifests() == []
 
 
 def test_a_primary_that_leaves_its_place_is_unavailable(place: Place) -> None:
@@ -746,12 +857,14 @@ def _every_backup_is_whole_and_held(place: Path) -> None:
     """Nothing of the database lies anywhere that no slot would let a replica follow."""
     with Slots.open(place / "primary", Files()) as slots:
         held = {slot.name: slot.acknowledged_lsn for slot in slots.all()}
+        pinned = slots.pins.all()
     for token in published(place / "primary"):
         directory = place / "primary/basebackups" / token
         if (directory / "data.mdb").exists():
             name = token.partition(".")[0].removeprefix("intent-of-")
             assert held[name] <= 60
             if (directory / "manifest").exists():
+                assert pinned[token] == name
                 assert held[name] <= check_backup(directory)
 
 
@@ -761,6 +874,8 @@ def _one_is_left(place: Path) -> None:
     directory = place / "primary/basebackups" / token
     assert check_backup(directory) in (50, 60)
     assert (directory / "data.mdb").stat().st_nlink == 1
+    with Slots.open(place / "primary", Files()) as slots:
+        assert slots.pins.all() == {token: "b"}
 
 
 SHARING = Scenario(

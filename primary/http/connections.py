@@ -132,15 +132,15 @@ class Connection(web.RequestHandler):
 
 
 class Doorman:
-    """Accepts connections and counts them, also those that are still shaking hands. One loop's."""
+    """Accepts connections and counts them, also those that are still shaking hands. One loop's.
+
+    `tls` may be replaced while it runs: it counts for connections that come afterwards.
+    """
 
     def __init__(self, limits: Limits, tls: ssl.SSLContext | None) -> None:
         self._limits = limits
-        self._tls = tls
+        self.tls = tls
         self._admission = Admission(limits)
-        if tls is not None:
-            # A buffer of 256 KiB for each connection, from its first byte on: ours send little.
-            SSLProtocol.max_size = _READ_BYTES
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -176,18 +176,28 @@ class Doorman:
                 connection.close()
                 return
             protocol = Connection(server, self._limits, crowded=self._admission.crowded)
+            tls = self.tls
             try:
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: protocol,
                     connection,
-                    ssl=self._tls,
-                    ssl_handshake_timeout=None if self._tls is None else _HANDSHAKE_S,
+                    ssl=tls,
+                    ssl_handshake_timeout=None if tls is None else _HANDSHAKE_S,
                 )
             except OSError as error:  # an SSLError, a reset and a time-out are such
                 _log.debug("no connection with %s: %s", address, error)
                 connection.close()
                 return
             await protocol.closed
+
+
+def read_little_with_tls() -> None:
+    """Have this process read 16 KiB at a time from each connection with TLS, instead of 256.
+
+    Each has a buffer of that size from its first byte on, and a thousand of them would be 256 MiB;
+    nobody sends us more. asyncio has this for the whole process alone: for one that only serves.
+    """
+    SSLProtocol.max_size = _READ_BYTES
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from bootledger.basebackup.manifest import DATA_NAME, MANIFEST_NAME
 from bootledger.errors import InvalidValue, SourceUnavailable
-from bootledger.primary.http import arguments, files, metrics, seals
+from bootledger.primary.http import arguments, browsers, files, metrics, seals
 from bootledger.primary.http.arguments import Wanted
 from bootledger.primary.http.connections import Connection
 from bootledger.primary.http.limits import Held, Limits
@@ -26,6 +26,7 @@ from bootledger.primary.http.sending import Answer, FilePart
 from bootledger.primary.http.threads import Threads
 from bootledger.primary.service import Primary
 from bootledger.replica.database import CHANGES_MAX_BYTES
+from bootledger.replica.ports import Change
 from bootledger.replica.wire import (
     CHANGES_TYPE,
     DIGEST_HEADER,
@@ -42,6 +43,7 @@ _JSON_TYPE = "application/json"
 # Changes are in memory as values, as records and as they travel.
 _READING_CHANGES_BYTES = 3 * CHANGES_MAX_BYTES
 _HELD_WAIT_S = 10.0
+_TOUCH_EVERY_S = 1.0
 _COMPRESS_WAIT_S = 2.0
 
 
@@ -76,6 +78,7 @@ class Endpoints:
         self._publications = publications
         self._metrics = counted
         self._held = Held(limits.held_bytes)
+        self._reading = asyncio.Lock()
 
     async def primary(self, call: Call) -> Answer:
         """Tell which database this is and where it stands."""
@@ -130,8 +133,7 @@ class Endpoints:
         """Send changes after an LSN; if there are none, wait for some."""
         wanted = arguments.wanted(call.request.rel_url.raw_query_string)
         answer, count = await self._read(call, wanted)
-        wait_s = wanted.wait_ms / 1000
-        if not count and wait_s and await self._news.wait_beyond(wanted.after_lsn, wait_s):
+        if not count and await self._wait(wanted):
             answer, _ = await self._read(call, wanted)
         return answer
 
@@ -170,6 +172,7 @@ class Endpoints:
 
     async def _body(self, call: Call) -> bytes:
         request = call.request
+        browsers.check_json(request)
         if (request.content_length or 0) > MAX_MESSAGE_BYTES:
             raise _too_long_a_body()
         body = bytearray()
@@ -212,19 +215,46 @@ class Endpoints:
         self._held.shrink(reservation, len(frame or b""))
         return frame
 
+    async def _wait(self, wanted: Wanted) -> bool:
+        """Wait for news, and say whether there are any. The slot is not idle meanwhile.
+
+        Who is gone without a word is taken for there until the wait ends: a minute at most.
+        """
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + wanted.wait_ms / 1000
+        while (left_s := ends_s - loop.time()) > 0 and not self._news.over:
+            if await self._news.wait_beyond(wanted.after_lsn, min(left_s, _TOUCH_EVERY_S)):
+                return True
+            if wanted.slot is not None:
+                with contextlib.suppress(TooMany):  # the next one will do
+                    await self._threads.run(partial(self._primary.touch, wanted.slot))
+        return False
+
     async def _read(self, call: Call, wanted: Wanted) -> tuple[Answer, int]:
-        def read() -> tuple[int, int, bytes]:
+        def read() -> tuple[int, list[Change]]:
             last_lsn = self._primary.last_lsn()
-            found = self._primary.changes(wanted.after_lsn, wanted.limit, wanted.slot)
-            return last_lsn, len(found), encode_changes(found)
+            found = self._primary.changes(wanted.after_lsn, 1, wanted.slot)
+            if wanted.limit > 1 and 0 < _size_bytes(found) <= CHANGES_MAX_BYTES:
+                del found  # the next one may be large: not both at once
+                found = self._primary.changes(wanted.after_lsn, wanted.limit, None)
+            return last_lsn, found
 
         reservation = await call.until_sent.enter_async_context(
             self._held.reserved(_READING_CHANGES_BYTES, wait_s=_HELD_WAIT_S)
         )
-        last_lsn, count, encoded = await self._bulky.run(read)
+        async with self._reading:  # one may be many times what was reserved
+            last_lsn, found = await self._bulky.run(read)
+            if _size_bytes(found) > CHANGES_MAX_BYTES:
+                call.until_sent.enter_context(self._held.one_large())
+            encoded, count = await self._bulky.run(partial(encode_changes, found)), len(found)
+            del found
         self._held.shrink(reservation, len(encoded))
         headers = {"Content-Type": CHANGES_TYPE, LAST_LSN_HEADER: str(last_lsn)}
         return Answer(HTTPStatus.OK, encoded, headers), count
+
+
+def _size_bytes(changes: list[Change]) -> int:
+    return sum(len(change.key) + len(change.value or b"") for change in changes)
 
 
 def _json(

@@ -62,6 +62,21 @@ class Held:
     def __init__(self, most_bytes: int) -> None:
         self._free = self._most = most_bytes
         self._freed = asyncio.Event()
+        self._large = False
+
+    @contextlib.contextmanager
+    def one_large(self) -> Iterator[None]:
+        """Hold an answer that is larger than what was reserved for it: one at a time.
+
+        Raises `TooMany` at once if there is one: waiting would be to hold another one meanwhile.
+        """
+        if self._large:
+            raise TooMany("a large answer is on its way to somebody else")
+        self._large = True
+        try:
+            yield
+        finally:
+            self._large = False
 
     @contextlib.asynccontextmanager
     async def reserved(self, size_bytes: int, *, wait_s: float) -> AsyncIterator[Reservation]:

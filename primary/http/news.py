@@ -17,14 +17,15 @@ _log = logging.getLogger(__name__)
 class News:
     """Knows the newest LSN, and wakes those who wait for one. Of one event loop.
 
-    `failure` says why the database could not be read at the last look, None if it could.
+    `over` says that the server stops: nobody waits any longer. `failure` says why the database
+    could not be read at the last look, None if it could.
     """
 
     def __init__(self, primary: Primary, threads: Threads) -> None:
         self._primary = primary
         self._threads = threads
         self._changed = asyncio.Event()
-        self._over = False
+        self.over = False
         self.last_lsn = 0
         self.failure: BootledgerError | None = None
 
@@ -55,7 +56,7 @@ class News:
         """
         try:
             async with asyncio.timeout(wait_s):
-                while self.last_lsn <= lsn and not self._over:
+                while self.last_lsn <= lsn and not self.over:
                     await self._changed.wait()
         except TimeoutError:
             return False
@@ -63,7 +64,7 @@ class News:
 
     def stop(self) -> None:
         """Have nobody wait any longer."""
-        self._over = True
+        self.over = True
         self._wake()
 
     def _wake(self) -> None:

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from bootledger.errors import BootledgerError, InvalidValue, Unavailable
 from bootledger.primary.http.access import Tokens, tls_context
-from bootledger.primary.http.connections import Doorman, listen
+from bootledger.primary.http.connections import Doorman, listen, read_little_with_tls
 from bootledger.primary.http.endpoints import Endpoints
 from bootledger.primary.http.limits import Limits
 from bootledger.primary.http.metrics import Metrics
@@ -70,6 +70,16 @@ class Options:
                 hint="give --tokens, --tls-cert and --tls-key, or say --insecure",
             )
 
+    @property
+    def own_name(self) -> str | None:
+        """The only name under which it may be asked; None if it keeps others out by tokens.
+
+        Or if it keeps nobody out: what is told to be open to others is open under any name.
+        """
+        if self.tokens is not None or (self.insecure and not is_loopback(self.host)):
+            return None
+        return self.host
+
     def url(self, port: int) -> str:
         """Return the address under which it listens."""
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -88,9 +98,11 @@ def serve(primary: Primary, options: Options, listening: Callable[[str], None]) 
     """Serve `primary` until SIGTERM or SIGINT. Call it from the main thread.
 
     `listening` is called with the address once connections are accepted. SIGHUP reads tokens and
-    certificates again. Raises `InvalidValue` for tokens and certificates that cannot be used, and
-    an address that is none; `Unavailable` for one that is in use.
+    certificates again, those of client authorities too, for connections that come afterwards.
+    Raises `InvalidValue` for tokens and certificates that cannot be used, and an address that is
+    none; `Unavailable` for one that is in use.
     """
+    read_little_with_tls()
     asyncio.run(_Server(primary, options).run(listening))
 
 
@@ -98,7 +110,7 @@ class _Server:
     def __init__(self, primary: Primary, options: Options) -> None:
         self._options = options
         self._primary = primary
-        self._tls = _tls(options)
+        self._tls_at_start = _tls(options)
         self._tokens = _tokens(options)
         allow_open_files(options.limits.connections)
 
@@ -111,7 +123,7 @@ class _Server:
             stack.callback(bulky.close)
             publishing = Threads(_PUBLISHING_THREADS, limits.publications, "publishing")
             stack.callback(publishing.close)
-            doorman = Doorman(limits, self._tls)
+            doorman = self._doorman = Doorman(limits, self._tls_at_start)
             sender = Sender(limits, threads, self._options.max_bytes_per_s)
             news = News(primary, threads)
             publications = Publications(primary, publishing, limits.publications)
@@ -119,7 +131,9 @@ class _Server:
                 primary, lambda: (doorman.count, publications.running, sender.sent_bytes)
             )
             endpoints = Endpoints(primary, limits, threads, bulky, news, publications, metrics)
-            self._service = Service(endpoints, sender, metrics, limits, self._tokens)
+            self._service = Service(
+                endpoints, sender, metrics, limits, self._tokens, self._options.own_name
+            )
             server = web.Server(self._service.handle, handler_cancellation=True)
             await news.look()
             stop = self._signals()
@@ -158,11 +172,9 @@ class _Server:
 
     def _read_again(self) -> None:
         try:
-            tokens = _tokens(self._options)
-            _tls(self._options)  # refused as a whole, or taken as a whole
-            self._service.tokens = tokens
-            if self._tls is not None and self._options.certificate is not None:
-                self._tls.load_cert_chain(self._options.certificate, self._options.key)
+            # Refused as a whole, or taken as a whole: nothing of what is in use is changed.
+            tls, tokens = _tls(self._options), _tokens(self._options)
+            self._doorman.tls, self._service.tokens = tls, tokens
         except BootledgerError as wrong:
             _log.error("tokens and certificates stay as they were: %s", wrong)
         else:

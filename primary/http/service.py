@@ -12,6 +12,7 @@ from aiohttp import web
 from bootledger.errors import BootledgerError, SourceUnavailable
 from bootledger.primary.http import seals
 from bootledger.primary.http.access import Tokens, check_allowed
+from bootledger.primary.http.browsers import check_not_a_page
 from bootledger.primary.http.connections import SERVER_NAME, Connection
 from bootledger.primary.http.endpoints import Call, Endpoints
 from bootledger.primary.http.limits import Limits
@@ -36,7 +37,8 @@ _access_log = logging.getLogger(ACCESS_LOG)
 class Service:
     """Handles the requests of all connections. Of one event loop.
 
-    `tokens` may be replaced while it runs; None allows everything to everybody who can connect.
+    `tokens` may be replaced while it runs; None allows everything to everybody who can connect,
+    but to no web page: `own_name` is as in `check_not_a_page`.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class Service:
         counted: Metrics,
         limits: Limits,
         tokens: Tokens | None,
+        own_name: str | None,
     ) -> None:
         self.tokens = tokens
+        self._own_name = own_name
         self._endpoints = endpoints
         self._sender = sender
         self._metrics = counted
@@ -93,6 +97,7 @@ class Service:
     ) -> Answer:
         try:
             self._check_room(connection)
+            check_not_a_page(request, self._own_name)
             if request.method not in _WITH_BODY:
                 seals.check_request(request)
             route, parts = route_of(request.method, request.rel_url.raw_path)
