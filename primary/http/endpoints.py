@@ -215,7 +215,9 @@ class Endpoints:
     async def _read(self, call: Call, wanted: Wanted) -> tuple[Answer, int]:
         def read() -> tuple[int, int, bytes]:
             last_lsn = self._primary.last_lsn()
-            found = self._primary.changes(wanted.after_lsn, wanted.limit, wanted.slot)
+            found = self._primary.changes(
+                wanted.after_lsn, wanted.limit, wanted.slot, after_digest=wanted.after_digest
+            )
             return last_lsn, len(found), encode_changes(found)
 
         reservation = await call.until_sent.enter_async_context(

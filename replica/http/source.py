@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import ssl
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -24,9 +23,11 @@ from bootledger.replica.http.compression import Compression
 from bootledger.replica.http.fetching import Fetcher, range_of
 from bootledger.replica.http.heartbeat import Heartbeat
 from bootledger.replica.http.mirrors import Standing
+from bootledger.replica.http.retrying import wait
 from bootledger.replica.http.transport import Answer, Link
 from bootledger.replica.ports import (
     Change,
+    LastChange,
     Pause,
     Pin,
     Rejected,
@@ -52,16 +53,15 @@ _TOKEN = re.compile(r"(?!\.+$)[0-9A-Za-z._-]{1,255}", re.ASCII)
 _CHANGE_HEAD_BYTES = 32
 """What a change takes at most beyond its key and its value, and changes beyond those they are."""
 _MOST_CHANGES = 2**20
-_PAUSE_EVERY_S = 1.0
 
 
 class HttpSource:
-    """Keeps the promises of `Source`, `LongPolling` and `ChecksChunks`. Thread-safe.
+    """Keeps the promises of `Source`, `LongPolling`, `ChecksHistory` and `ChecksChunks`.
 
-    One request is tried a few times within some seconds; then `SourceUnavailable` says why. Nothing
-    is asked when it is opened: an address where nobody answers is not an error yet. Once the
-    primary has told that slots become invalid when their replica is idle, it hears of this one
-    regularly until `close`, however long nothing else is asked.
+    Thread-safe. One request is tried a few times within some seconds; then `SourceUnavailable`
+    says why. Nothing is asked when it is opened: an address where nobody answers is not an error
+    yet. Once the primary has told that slots become invalid when their replica is idle, it hears of
+    this one regularly until `close`, however long nothing else is asked.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class HttpSource:
             )
             if isinstance(answer, Pinned):
                 break
-            _wait(max(wait_s, _PAUSE_EVERY_S), pause)
+            wait(wait_s, pause)
         with self._lock:
             self._sizes[f"{answer.token}/{MANIFEST_NAME}"] = answer.manifest_size_bytes
             self._sizes[f"{answer.token}/{DATA_NAME}"] = answer.size_bytes
@@ -186,18 +186,30 @@ class HttpSource:
 
     def changes_within(self, after_lsn: int, limit: int, wait_s: float) -> Sequence[Change]:
         """As `changes`, but wait up to `wait_s` for the first one, and no more than a minute."""
+        return self._following(after_lsn, None, limit, wait_s)
+
+    def changes_following(
+        self, last: LastChange, limit: int, wait_s: float = 0.0
+    ) -> Sequence[Change]:
+        """As `changes_within` after `last`, if the primary has no other change at that LSN."""
+        return self._following(last.lsn, last.digest, limit, wait_s)
+
+    def _following(
+        self, after_lsn: int, digest: str | None, limit: int, wait_s: float
+    ) -> list[Change]:
         check_u64(after_lsn, "after_lsn")
         if check_u64(limit, "limit") < 1:
             raise InvalidValue("limit must be at least 1")
         wait_ms = min(max(int(wait_s * 1000), 0), MAX_WAIT_MS)
+        limit = min(limit, _MOST_CHANGES)
         if not self._slot_held:
             self._hold_slot(after_lsn)
         try:
-            return self._changes(after_lsn, min(limit, _MOST_CHANGES), wait_ms)
+            return self._changes(after_lsn, digest, limit, wait_ms)
         except SlotInvalid:
             # What it held may be there still: the log is cut later than slots are invalidated.
             self._hold_slot(after_lsn)
-            return self._changes(after_lsn, min(limit, _MOST_CHANGES), wait_ms)
+            return self._changes(after_lsn, digest, limit, wait_ms)
 
     def release(self, token: str) -> None:
         """Say that the base backup is not needed any more. Harmless when repeated."""
@@ -246,12 +258,15 @@ class HttpSource:
             self._sizes[file] = found.size_bytes
         return found.data[:length_bytes]
 
-    def _changes(self, after_lsn: int, limit: int, wait_ms: int) -> list[Change]:
+    def _changes(
+        self, after_lsn: int, digest: str | None, limit: int, wait_ms: int
+    ) -> list[Change]:
+        compare = "" if digest is None else f"&after_digest={digest}"
         most_bytes = KEY_MAX_BYTES + VALUE_MAX_BYTES + _CHANGE_HEAD_BYTES * (limit + 1)
         return self._ask(
             "GET",
             f"/v1/changes?after={after_lsn}&limit={limit}&wait_ms={wait_ms}"
-            f"&slot={quote(self._slot, safe='')}",
+            f"&slot={quote(self._slot, safe='')}{compare}",
             lambda answer, asked: answers.changes(answer, asked, after_lsn, limit),
             most_bytes=most_bytes,
             wait_s=wait_ms / 1000,
@@ -300,11 +315,3 @@ def _checked(token: object) -> str:
 
 def _mirror_context(place: Address, access: Access) -> ssl.SSLContext | None:
     return access.mirror_context() if place.scheme == "https" else None
-
-
-def _wait(wait_s: float, pause: Pause) -> None:
-    until_s = time.monotonic() + wait_s
-    while (left_s := until_s - time.monotonic()) > 0:
-        pause()
-        time.sleep(min(left_s, _PAUSE_EVERY_S))
-    pause()
