@@ -92,7 +92,7 @@ class HttpSource:
 
         `mirrors` are base URLs under which TOKEN/data.mdb lies: plain file servers or object
         stores, which are asked for chunks besides the primary, and get no token. `connections` is
-        how many each of them is asked for at once; further calls wait.
+        how many chunks each of them is asked for at once; further calls wait, up to a limit.
 
         Raises `InvalidValue` for what is no address, for a token that would travel in clear text to
         another machine, and for unusable certificates.
@@ -227,6 +227,7 @@ class HttpSource:
     def close(self) -> None:
         """Close the connections. Base backups and the slot stay."""
         self._heartbeat.stop()
+        self._fetcher.close()
         for link in self._links:
             link.close()
 
