@@ -518,3 +518,27 @@ def test_what_is_no_chunk_waits_for_none_and_a_closed_source_fetches_nothing_mor
                 break
         assert len(raised) == len(threads) - 1  # the third waits for its answer
         end.set()
+
+
+@pytest.mark.parametrize(
+    ("told_ms", "heard_ms"), [(None, None), (90_000, 90_000), (2**63, 300_000)]
+)
+def test_a_primary_says_when_it_wants_to_be_asked_again(
+    primary: Primary, monkeypatch: pytest.MonkeyPatch, told_ms: int | None, heard_ms: int | None
+) -> None:
+    """Its word comes with the error, of any request, within reason."""
+    monkeypatch.setattr("bootledger.replica.http.fetching.BUSY_WITHIN_S", 0.0)
+    busy = Problem(error="SourceUnavailable", detail="busy", retry_after_ms=told_ms)
+
+    def says(asked: Asked) -> bytes:
+        return sealed(asked, 503, msgspec.json.encode(busy), Content_Type=PROBLEM_TYPE)
+
+    with hearing(says) as source:
+        for ask in (
+            source.last_lsn,
+            lambda: source.changes(0, 1),
+            lambda: source.fetch_chunk(primary.pin.token, primary.chunk),
+        ):
+            with pytest.raises(SourceUnavailable, match="busy") as raised:
+                ask()
+            assert raised.value.retry_after_ms == heard_ms

@@ -34,6 +34,7 @@ class _Busy(SourceUnavailable):
     def __init__(self, told: SourceUnavailable, wait_s: float) -> None:
         super().__init__(str(told), hint=told.hint)
         self.wait_s = wait_s
+        self.told = told
 
 
 class _Closed(SourceUnavailable):
@@ -206,7 +207,7 @@ class _Tries:
 
     def busy(self, place: str, busy: _Busy) -> None:
         """Have the place asked again for as long as that makes sense."""
-        self._last = SourceUnavailable(str(busy), hint=busy.hint)
+        self._last = busy.told
         self._wait_s = busy.wait_s
         self.missed(place, "")
         if self._lasts_s() < BUSY_WITHIN_S:
