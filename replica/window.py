@@ -3,35 +3,54 @@
 A link with latency carries `in_flight * chunk / (latency + chunk / bandwidth)`, until its
 bandwidth is used up; more than that only takes memory, and makes the others wait. Neither number is
 known, and both change, so the window is found by trying: it is doubled as long as that brings more,
-and later moved a little up or down now and then, to stay where it is worth its while.
+and later doubled or halved now and then, to see whether that is still so.
+
+What is measured is noisy, as others use the link and the processor. Where latency is the limit, the
+double carries nearly the double, which no noise hides for long. So a larger window is given several
+rounds to show that it helps, and a smaller one must do without loss in all of them together:
+mistakes are made on the large side, where they cost memory alone.
 """
 
 from __future__ import annotations
 
-_HELPS = 1.05
+from collections import deque
+from statistics import fmean
+
+_LEAST = 4
+"""Never fewer, if so many are allowed: while one is on its way, others are checked and synced."""
+_HELPS = 1.08
 """By what factor more must be carried for a larger window to be worth it."""
-_HARMLESS = 0.98
+_HARMLESS = 0.97
 """What a smaller window must still carry of what the larger one did."""
-_PROBE_AFTER_ROUNDS = 3
-_LEAST_CHUNKS = 4
-_LEAST_S = 0.1
-"""A round is shorter than neither: what is measured of less is chance."""
+_HOPELESS = 0.9
+"""A smaller window that carries less than that is given up at once."""
+_ROUNDS = 3
+"""How many rounds a window is tried, and how many pass until the next is tried."""
+_MOST_ROUNDS = 12
+"""How many pass, after others were tried for nothing again and again."""
+_LEAST_CHUNKS = 8
+_LEAST_S = 0.2
+"""A round is shorter than neither, and no window arrives less than twice in one: chunks that share
+a link arrive in bunches, so what is measured of less is chance."""
 
 
 class Window:
-    """Says how many may be in flight, `allowed`, from 1 to `most`, and learns from what arrives.
+    """Says how many may be in flight, `allowed`, up to `most`, and learns from what arrives.
 
     Not thread-safe. `now_s` must not go back.
     """
 
     def __init__(self, most: int, *, now_s: float) -> None:
-        self.allowed = min(most, 2)
         self._most = most
-        self._best: tuple[int, float] | None = None
-        """The window that was kept, and what it carried, in bytes a second."""
+        self._least = min(_LEAST, most)
+        self.allowed = self._kept = self._least
+        self._rates: deque[float] = deque(maxlen=_ROUNDS)
+        """What the window that is kept carried lately, in bytes a second."""
+        self._tried: list[float] = []
+        """What another that is being tried carried."""
         self._doubling = True
         self._upwards = True
-        self._quiet_rounds = 0
+        self._quiet_rounds, self._until_next = 0, _ROUNDS
         self._bytes = self._chunks = 0
         self._settling = self.allowed
         self._began_s = now_s
@@ -46,42 +65,54 @@ class Window:
         self._bytes += size_bytes
         self._chunks += 1
         took_s = now_s - self._began_s
-        if self._chunks < max(_LEAST_CHUNKS, self.allowed) or took_s < _LEAST_S:
+        if self._chunks < max(_LEAST_CHUNKS, 2 * self.allowed) or took_s < _LEAST_S:
             return
+        before = self.allowed
         self._decide(self._bytes / took_s)
-        self._begin_round(now_s)
-
-    def _begin_round(self, now_s: float) -> None:
         self._began_s = now_s
         self._bytes = self._chunks = 0
-        self._settling = self.allowed
+        self._settling = 0 if self.allowed == before else self.allowed
 
     def _decide(self, rate: float) -> None:
-        """Compare what this window carried with what the best one did, and choose the next."""
-        if self._best is None or self.allowed == self._best[0]:
-            self._best = (self.allowed, rate)
+        """Compare what this window carried with what the one that is kept did; choose the next."""
+        if self.allowed == self._kept:
+            self._rates.append(rate)
             self._quiet_rounds += 1
-            if self._doubling and self.allowed < self._most:
-                self._try(self.allowed * 2)
-            elif self._quiet_rounds >= _PROBE_AFTER_ROUNDS:
-                self._upwards = not self._upwards and self.allowed < self._most
-                step = _step(self.allowed)
-                self._try(self.allowed + (step if self._upwards else -step))
+            if self._doubling or self._quiet_rounds >= self._until_next:
+                self._try_another()
             return
-        kept, before = self._best
-        wanted = before * (_HELPS if self.allowed > kept else _HARMLESS)
-        if rate >= wanted:
-            self._best = (self.allowed, rate)
-            self._doubling = self.allowed > kept
-            self._try(self.allowed * 2 if self._doubling else self.allowed - _step(self.allowed))
-        else:
-            self._doubling = False
-            self._try(kept)
+        self._tried.append(rate)
+        before, at_the_end = fmean(self._rates), len(self._tried) == _ROUNDS
+        if self.allowed > self._kept:
+            if rate >= before * _HELPS:
+                self._keep(rate, doubling=True)
+            elif at_the_end:
+                self._give_up()
+        elif rate < before * _HOPELESS:
+            self._give_up()
+        elif at_the_end:
+            if fmean(self._tried) >= before * _HARMLESS:
+                self._keep(*self._tried, doubling=False)
+            else:
+                self._give_up()
 
-    def _try(self, allowed: int) -> None:
-        self.allowed = min(max(allowed, 1), self._most)
+    def _keep(self, *rates: float, doubling: bool) -> None:
+        self._kept, self._doubling = self.allowed, doubling
+        self._until_next = _ROUNDS
+        self._rates.clear()
+        self._rates.extend(rates)
+        self._try_another()
+
+    def _give_up(self) -> None:
+        self.allowed, self._doubling = self._kept, False
+        self._quiet_rounds, self._until_next = 0, min(2 * self._until_next, _MOST_ROUNDS)
+
+    def _try_another(self) -> None:
+        """Try the double where that helped last, otherwise the double and the half in turn."""
+        self._upwards = self._doubling or not self._upwards
+        if self._kept == (self._most if self._upwards else self._least):
+            self._doubling, self._upwards = False, not self._upwards
+        wanted = self._kept * 2 if self._upwards else self._kept // 2
+        self.allowed = min(max(wanted, self._least), self._most)
+        self._tried = []
         self._quiet_rounds = 0
-
-
-def _step(allowed: int) -> int:
-    return max(1, allowed // 4)

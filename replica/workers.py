@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from types import TracebackType
 from typing import NamedTuple, Self, TypeAlias
 
@@ -63,7 +63,8 @@ class Workers:
         self._chunks = chunks
         self._work = work
         self._window = Window(most, now_s=time.monotonic())
-        self._change = Condition()
+        lock = Lock()  # one for all; conditions apart, as each wakes only who waits for it
+        self._room, self._end, self._left = Condition(lock), Condition(lock), Condition(lock)
         self._in_flight = 0
         self._at_the_file = 0
         self._over = False
@@ -95,10 +96,11 @@ class Workers:
 
         When this returns, nobody is at the file, and nobody comes back to it.
         """
-        with self._change:
+        with self._left:
             self._over = True
-            self._change.notify_all()
-            self._change.wait_for(lambda: self._at_the_file == 0)
+            self._room.notify_all()
+            self._end.notify_all()
+            self._left.wait_for(lambda: self._at_the_file == 0)
         until_s = time.monotonic() + LEAVE_S
         for thread in self._threads:
             if thread.is_alive():
@@ -126,21 +128,21 @@ class Workers:
     @contextmanager
     def at_the_file(self) -> Iterator[None]:
         """Keep the owner from leaving for the length of the block. Raises `Over` if it has left."""
-        with self._change:
+        with self._left:
             if self._over:
                 raise Over
             self._at_the_file += 1
         try:
             yield
         finally:
-            with self._change:
+            with self._left:
                 self._at_the_file -= 1
-                self._change.notify_all()
+                self._left.notify_all()
 
     def wait(self, wait_s: float) -> None:
         """Wait, unless the owner leaves: then raise `Over`."""
-        with self._change:
-            if self._change.wait_for(lambda: self._over, wait_s):
+        with self._end:
+            if self._end.wait_for(lambda: self._over, wait_s):
                 raise Over
 
     def say(self, word: Said) -> None:
@@ -149,8 +151,10 @@ class Workers:
 
     def arrived(self, chunk: Chunk) -> None:
         """Take note of how fast chunks arrive."""
-        with self._change:
+        with self._room:
+            before = self._window.allowed
             self._window.arrived(chunk.length_bytes, time.monotonic())
+            self._room.notify(max(0, self._window.allowed - before))
 
     # --- the threads ------------------------------------------------------------------------
 
@@ -163,9 +167,9 @@ class Workers:
                     self._no_more = True
                     raise
                 finally:
-                    with self._change:
+                    with self._room:
                         self._in_flight -= 1
-                        self._change.notify_all()
+                        self._room.notify()
         except Over:
             self.say(Ended(None))
         except BaseException as error:  # noqa: BLE001 - it goes on in the owner's thread
@@ -174,11 +178,15 @@ class Workers:
             self.say(Ended(None))
 
     def _take(self) -> Chunk | None:
-        with self._change:
-            self._change.wait_for(lambda: self._over or self._in_flight < self._window.allowed)
-            if self._over or self._no_more:
-                return None
-            chunk = next(self._chunks, None)
-            if chunk is not None:
+        with self._room:
+            self._room.wait_for(self._may_take)
+            chunk = None if self._over or self._no_more else next(self._chunks, None)
+            if chunk is None:
+                self._no_more = True
+                self._room.notify_all()
+            else:
                 self._in_flight += 1
             return chunk
+
+    def _may_take(self) -> bool:
+        return self._over or self._no_more or self._in_flight < self._window.allowed
