@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from bootledger.errors import InvalidValue, SlotInvalid, SnapshotLost
 from bootledger.positions import check_node_id, check_text, check_u64
 from bootledger.replica.http import answers
 from bootledger.replica.http.access import Access
-from bootledger.replica.http.addresses import Address, parse_address
+from bootledger.replica.http.addresses import Address, check_token, parse_address
 from bootledger.replica.http.asking import Asking
 from bootledger.replica.http.compression import Compression
 from bootledger.replica.http.fetching import Fetcher, range_of
@@ -49,7 +48,6 @@ from bootledger.replica.wire import (
 
 __all__ = ["Access", "Compression", "HttpSource"]
 
-_TOKEN = re.compile(r"(?!\.+$)[0-9A-Za-z._-]{1,255}", re.ASCII)
 _CHANGE_HEAD_BYTES = 32
 """What a change takes at most beyond its key and its value, and changes beyond those they are."""
 _MOST_CHANGES = 2**20
@@ -175,7 +173,7 @@ class HttpSource:
 
     def fetch_chunk(self, token: str, chunk: Chunk, rejected: Rejected = unnoticed) -> bytes:
         """Return the bytes that are `chunk`: as `ChecksChunks.fetch_chunk`."""
-        return self._fetcher.fetch(_checked(token), chunk, rejected)
+        return self._fetcher.fetch(check_token(token), chunk, rejected)
 
     def changes(self, after_lsn: int, limit: int) -> Sequence[Change]:
         """Return changes after an LSN, and acknowledge those up to it: as `Source.changes`.
@@ -216,9 +214,13 @@ class HttpSource:
         with suppress(SnapshotLost):
             self._ask(
                 "DELETE",
-                f"/v1/base-backups/{_checked(token)}",
+                f"/v1/base-backups/{check_token(token)}",
                 lambda answer, asked: answers.check_sealed(answer, asked, HTTPStatus.NO_CONTENT),
             )
+        with self._lock:
+            for name in (DATA_NAME, MANIFEST_NAME):
+                self._sizes.pop(f"{token}/{name}", None)
+                self._digests.pop(f"{token}/{name}", None)
 
     def standings(self) -> list[Standing]:
         """Return what is held against each place that chunks come from, the primary first."""
@@ -232,7 +234,7 @@ class HttpSource:
             link.close()
 
     def _read(self, token: str, name: str, offset_bytes: int, length_bytes: int) -> bytes:
-        file = f"{_checked(token)}/{name}"
+        file = f"{check_token(token)}/{name}"
         with self._lock:
             size = self._sizes.get(file)
             digest = self._digests.get(file)
@@ -297,7 +299,7 @@ def _pinned_or_publishing(answer: Answer, asked: str) -> tuple[Pinned | Publishi
     kind: type[Pinned | Publishing] = Publishing if answer.status == HTTPStatus.ACCEPTED else Pinned
     found = answers.message(answer, asked, kind, HTTPStatus.OK, HTTPStatus.ACCEPTED)
     if isinstance(found, Pinned):
-        _checked(found.token)
+        check_token(found.token)
     return found, answers.retry_after_s(answer)
 
 
@@ -305,13 +307,6 @@ def _check_part(offset_bytes: int, length_bytes: int) -> None:
     check_u64(offset_bytes, "offset_bytes")
     if check_u64(length_bytes, "length_bytes") > MAX_CHUNK_BYTES:
         raise InvalidValue(f"{length_bytes} bytes at once, {MAX_CHUNK_BYTES} are allowed")
-
-
-def _checked(token: object) -> str:
-    """Return a token that may stand in a path. Of any other there is no base backup."""
-    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise SnapshotLost(f"there is no base backup {str(token)[:80]!r}")
-    return token
 
 
 def _mirror_context(place: Address, access: Access) -> ssl.SSLContext | None:
