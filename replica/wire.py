@@ -33,8 +33,6 @@ CHANGES_TYPE = "application/vnd.bootledger.changes"
 PROBLEM_TYPE = "application/problem+json"
 DIGEST_HEADER = "Bootledger-Digest"
 """On a chunk: `crc32c=HEX, blake3=HEX` of the bytes as they are on disk, not as they travel."""
-LAST_LSN_HEADER = "Bootledger-Last-Lsn"
-"""On changes: the newest LSN of the primary when they were read."""
 MAX_MESSAGE_BYTES = 64 * 1024
 """Longest JSON message, in either direction."""
 MAX_WAIT_MS = 60_000

@@ -29,7 +29,6 @@ from bootledger.replica.database import CHANGES_MAX_BYTES
 from bootledger.replica.wire import (
     CHANGES_TYPE,
     DIGEST_HEADER,
-    LAST_LSN_HEADER,
     MAX_MESSAGE_BYTES,
     Pinned,
     PinRequest,
@@ -213,20 +212,18 @@ class Endpoints:
         return frame
 
     async def _read(self, call: Call, wanted: Wanted) -> tuple[Answer, int]:
-        def read() -> tuple[int, int, bytes]:
-            last_lsn = self._primary.last_lsn()
+        def read() -> tuple[int, bytes]:
             found = self._primary.changes(
                 wanted.after_lsn, wanted.limit, wanted.slot, after_digest=wanted.after_digest
             )
-            return last_lsn, len(found), encode_changes(found)
+            return len(found), encode_changes(found)
 
         reservation = await call.until_sent.enter_async_context(
             self._held.reserved(_READING_CHANGES_BYTES, wait_s=_HELD_WAIT_S)
         )
-        last_lsn, count, encoded = await self._bulky.run(read)
+        count, encoded = await self._bulky.run(read)
         self._held.shrink(reservation, len(encoded))
-        headers = {"Content-Type": CHANGES_TYPE, LAST_LSN_HEADER: str(last_lsn)}
-        return Answer(HTTPStatus.OK, encoded, headers), count
+        return Answer(HTTPStatus.OK, encoded, {"Content-Type": CHANGES_TYPE}), count
 
 
 def _json(
