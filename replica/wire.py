@@ -199,8 +199,9 @@ def decode_changes(data: bytes, after_lsn: int) -> list[Change]:
 
 
 def problem_of(error: BootledgerError) -> Problem:
-    """Return what the other side is told of an error."""
-    return Problem(error=type(error).__name__, detail=str(error), hint=error.hint)
+    """Return what the other side is told of an error, by its name in `bootledger.errors`."""
+    name = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+    return Problem(error=name, detail=str(error), hint=error.hint)
 
 
 def error_of(problem: Problem) -> BootledgerError:
