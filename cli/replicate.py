@@ -100,7 +100,9 @@ def replicate(  # noqa: PLR0913 - options are what a command has
     max_rate: Annotated[
         int | None,
         typer.Option(
-            parser=size_of, metavar="BYTES_PER_S", help="Fetch no faster: 500k, 50M, 1.5G."
+            parser=size_of,
+            metavar="BYTES_PER_S",
+            help="Fetch no faster: 500k, 50M, 1.5G. What has to be fetched again comes on top.",
         ),
     ] = None,
     in_flight: Annotated[

@@ -28,11 +28,11 @@ PRUNE_AT_ONCE = 1_000_000
 class Retention:
     """What is kept; None is no such limit. Raises `InvalidValue` for a limit that is none.
 
-    With `keep_changes` the log is pruned so that at least the newest so many changes stay; without,
-    it is never pruned. A slot becomes invalid if it holds more than `slot_max_changes` changes or
-    `slot_max_bytes` of the log, or if its replica was not heard of for `slot_idle_ms`. How many
-    bytes a slot holds is an estimate: its share of the changes in the log, times the size of the
-    log's pages on disk.
+    With `keep_changes` the log is pruned so that at least the newest so many changes stay, and the
+    last one that each replica has; without, it is never pruned. A slot becomes invalid if it holds
+    more than `slot_max_changes` changes or `slot_max_bytes` of the log, or if its replica was not
+    heard of for `slot_idle_ms`. How many bytes a slot holds is an estimate: its share of the
+    changes in the log, times the size of the log's pages on disk.
     """
 
     keep_changes: int | None = None
@@ -222,9 +222,10 @@ class Keeper:
         facts, keep = self.facts(), self.retention.keep_changes
         invalid = self._slots.invalidate(lambda slot: why_invalid(slot, self.retention, facts))
         if keep is not None:
-            up_to_lsn = min(facts.last_lsn - keep, facts.pruned_lsn + PRUNE_AT_ONCE)
-            if up_to_lsn > facts.pruned_lsn:
-                self._database.prune(self._slots.let_go(up_to_lsn))
+            # The last change that a replica has stays too: its history is compared with it.
+            up_to_lsn = min(facts.last_lsn - keep, facts.pruned_lsn + 1 + PRUNE_AT_ONCE)
+            if up_to_lsn - 1 > facts.pruned_lsn:
+                self._database.prune(max(0, self._slots.let_go(up_to_lsn) - 1))
         return invalid
 
     def facts(self) -> Facts:

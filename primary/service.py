@@ -23,7 +23,8 @@ from bootledger.primary.slots import Slots
 from bootledger.primary.tokens import is_for_network
 from bootledger.primary.write_rate import WriteRate
 from bootledger.replica.database import Database
-from bootledger.replica.ports import Change, Pause, go_on
+from bootledger.replica.histories import check_history
+from bootledger.replica.ports import Change, LastChange, Pause, go_on
 from bootledger.replica.wire import Pinned, PinRequest, PrimaryInfo, Slot
 
 __all__ = ["BackupInfo", "Primary", "Retention"]
@@ -203,21 +204,28 @@ class Primary:
 
     # --- the log and its slots --------------------------------------------------------------
 
-    def changes(self, after_lsn: int, limit: int, slot: str | None) -> list[Change]:
+    def changes(
+        self, after_lsn: int, limit: int, slot: str | None, *, after_digest: str | None = None
+    ) -> list[Change]:
         """Return changes after an LSN, as `Database.changes`; `slot` has everything up to there.
+
+        `after_digest` is the digest of the change at `after_lsn` that the replica has. It is not
+        compared if that change is no longer kept.
 
         A slot that is missing or invalid is not in the way of changes that are there: it is made,
         or made valid again, unless it is beyond a limit.
 
         Raises `LogWindowLost` if the next change is no longer kept, the `SlotInvalid` that says why
         if the slot was invalidated; `DivergedHistory` if this database has not come as far as
-        `after_lsn`.
+        `after_lsn`, or has another change there.
         """
         self._place.check()
         try:
             found = self._database.changes(after_lsn, limit)
         except LogWindowLost as lost:
             raise (lost if slot is None else self._keeper.why_lost(slot, lost)) from None
+        if after_digest is not None and after_lsn:
+            check_history(LastChange(after_lsn, after_digest), self._database)
         if slot is not None:
             self._keeper.acknowledge(slot, after_lsn)
         return found

@@ -16,11 +16,12 @@ from bootledger.positions import check_u64
 from bootledger.primary.backups import BaseBackups
 from bootledger.primary.place import Place
 from bootledger.replica.database import Database
-from bootledger.replica.ports import Change, Pause, Pin, SourceIdentity, go_on
+from bootledger.replica.histories import check_history
+from bootledger.replica.ports import Change, LastChange, Pause, Pin, SourceIdentity, go_on
 
 
 class LocalSource:
-    """Keeps the promise of `bootledger.replica.ports.Source`. Thread-safe.
+    """Keeps the promises of `Source` and `ChecksHistory` (`replica.ports`). Thread-safe.
 
     Every method raises `SourceUnavailable` if the database has left its place since it was opened.
     """
@@ -81,6 +82,15 @@ class LocalSource:
         """Return changes after an LSN: as `Database.changes`."""
         self._place.check()
         return self._database.changes(after_lsn, limit)
+
+    def changes_following(
+        self, last: LastChange, limit: int, wait_s: float = 0.0
+    ) -> Sequence[Change]:
+        """Return changes after `last`, if there is no other change at its LSN; waits for none."""
+        del wait_s
+        found = self.changes(last.lsn, limit)
+        check_history(last, self._database)
+        return found
 
     def release(self, token: str) -> None:
         """Delete the base backup if it is there."""

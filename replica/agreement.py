@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from bootledger.errors import DivergedHistory, LogWindowLost, OlderTimeline, SourceChanged
-from bootledger.replica.ports import Applier, KeepsLog, OpenApplier, Source, SourceIdentity
+from bootledger.replica.histories import check_history, last_of
+from bootledger.replica.ports import (
+    Applier,
+    Change,
+    ChecksHistory,
+    KeepsLog,
+    LastChange,
+    LongPolling,
+    OpenApplier,
+    Source,
+    SourceIdentity,
+)
 from bootledger.replica.target import Target
 
 T = TypeVar("T")
@@ -107,19 +118,33 @@ def check_same_history(applier: Applier, applied_lsn: int, source: Source) -> No
     Two databases that parted have equal LSNs and different changes. Nothing is compared if either
     no longer has that change, or if the applier keeps no log.
     """
+    if (last := last_change(applier, applied_lsn)) is not None:
+        check_history(last, source)
+
+
+def last_change(applier: Applier, applied_lsn: int) -> LastChange | None:
+    """Return the last change that was applied; None if the applier cannot show it, or at LSN 0."""
     if applied_lsn == 0 or not isinstance(applier, KeepsLog):
-        return
+        return None
     try:
-        mine, theirs = (log.changes(applied_lsn - 1, 1) for log in (applier, source))
+        found = applier.changes(applied_lsn - 1, 1)
     except LogWindowLost:
-        return
-    if mine and theirs and mine[0] != theirs[0]:
-        raise DivergedHistory(
-            f"change {applied_lsn} of the replica, of key {mine[0].key[:40]!r}, is not the one "
-            f"that its source has at that LSN",
-            hint="one of both was restored, or written to by somebody else: look at both; to give "
-            "the replica up, remove its target and start again",
-        )
+        return None
+    return last_of(found) if found else None
+
+
+def changes_after(
+    applied_lsn: int, last: LastChange | None, source: Source, limit: int, wait_s: float = 0.0
+) -> Sequence[Change]:
+    """Return what follows `applied_lsn`, whose change is `last` if that is known.
+
+    Raises as `Source.changes`, and `DivergedHistory` if the source can tell that it has another.
+    """
+    if last is not None and isinstance(source, ChecksHistory):
+        return source.changes_following(last, limit, wait_s)
+    if wait_s and isinstance(source, LongPolling):
+        return source.changes_within(applied_lsn, limit, wait_s)
+    return source.changes(applied_lsn, limit)
 
 
 def check_not_ahead(applied_lsn: int, source_lsn: int) -> None:

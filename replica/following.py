@@ -20,15 +20,19 @@ from typing import NoReturn
 
 from bootledger.errors import InvalidValue, Stopped
 from bootledger.replica.agreement import (
+    changes_after,
     check_not_ahead,
     check_same_history,
+    last_change,
     open_to_follow,
     told_by,
 )
+from bootledger.replica.histories import last_of
 from bootledger.replica.observer import Observer
 from bootledger.replica.ports import (
     Applier,
     Change,
+    LastChange,
     LongPolling,
     OpenApplier,
     PrunesLog,
@@ -72,7 +76,8 @@ class Following:
     def run(self) -> NoReturn:
         """Apply what comes to the database that CURRENT names, until something ends it.
 
-        Before the first change, the last one of the replica is compared with the source's.
+        The last change of the replica is compared with the source's, before the first batch, and
+        with every question for more if the source can do that (`ChecksHistory`).
 
         Raises `Stopped` if somebody asked for that; `LogWindowLost` if the log cannot be followed
         any further (pruned, slot invalidated, or the source went on to a newer timeline) and a
@@ -90,14 +95,17 @@ class Following:
                 source_lsn = told_by(identity, self._source, self._source.last_lsn)
                 check_not_ahead(applied_lsn, source_lsn)
                 check_same_history(applier, applied_lsn, self._source)
+                last = last_change(applier, applied_lsn)
                 self._heard(source_lsn)
                 while True:
                     self._check_stop()
-                    changes = told_by(identity, self._source, partial(self._news, applied_lsn))
+                    ask = partial(self._news, applied_lsn, last)
+                    changes = told_by(identity, self._source, ask)
                     if changes:
                         self._target.check_owned()
                         applier.apply(changes)
-                        applied_lsn = self._state.last_applied_lsn = changes[-1].lsn
+                        last = last_of(changes)
+                        applied_lsn = self._state.last_applied_lsn = last.lsn
                     self._cut(log, applied_lsn, idle=not changes)
                     self._heard(self._source_lsn(applied_lsn, changes))
                     if not changes:
@@ -105,12 +113,9 @@ class Following:
         finally:
             self._state.connected = False
 
-    def _news(self, after_lsn: int) -> Sequence[Change]:
-        limit = self._settings.batch_changes
-        if isinstance(self._source, LongPolling):
-            wait_s = self._state.poll_interval.total_seconds()
-            return self._source.changes_within(after_lsn, limit, wait_s)
-        return self._source.changes(after_lsn, limit)
+    def _news(self, after_lsn: int, last: LastChange | None) -> Sequence[Change]:
+        wait_s = self._state.poll_interval.total_seconds()
+        return changes_after(after_lsn, last, self._source, self._settings.batch_changes, wait_s)
 
     def _log_to_cut(self, applier: Applier) -> PrunesLog | None:
         if self._settings.keep_changes is None:

@@ -10,6 +10,7 @@ from bootledger.errors import CannotConverge, SourceUnavailable
 from bootledger.projections.convergence import Convergence, Situation
 from bootledger.projections.forecast import Forecast, forecast
 from bootledger.projections.rates import Meter, Pace, pace_of_node
+from bootledger.replica.asides import Aside
 from bootledger.replica.observer import Observer, Relay
 from bootledger.replica.ports import Source
 from bootledger.replica.wire import PrimaryInfo
@@ -24,6 +25,8 @@ TELL_S = 30.0
 """An observer is told a forecast that often, and whenever the verdict is another one."""
 PATIENCE_S = 60.0
 """So long must a bootstrap have worked without hope to be ended."""
+LOOK_S = 1.0
+"""So long a copy waits for where the source stands; it goes on with what it said before."""
 _AFTER_FAILURE_S = 60.0
 _WARM_S = 10.0
 """A write rate that was measured for less long is worth less than what the source says."""
@@ -103,10 +106,10 @@ def look_at(source: Source) -> Callable[[], PrimaryInfo]:
 class Forecasting(Relay):
     """Tells `observer` everything, and `on_forecast` besides.
 
-    `look` asks the source where it stands (`look_at`), at most every `renew_s`, from the thread
-    that replicates. `past` are rates of an earlier bootstrap (`pace_of_node`), which count until
-    there are measured ones. `outage_s` is how long the link may be down meanwhile. May watch
-    several runs of one node, one by one.
+    `look` asks the source where it stands (`look_at`), at most every `renew_s`, in a thread of its
+    own; who replicates waits no longer than `LOOK_S`, except before a base backup. `past` are rates
+    of an earlier bootstrap (`pace_of_node`), which count until there are measured ones. `outage_s`
+    is how long the link may be down meanwhile. May watch several runs of one node, one by one.
 
     Raises `CannotConverge` right before a base backup is asked for, if the rates that are known
     rule it out; and while one is copied and caught up, once it has been ruled out for `patience_s`
@@ -129,7 +132,7 @@ class Forecasting(Relay):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(observer)
-        self._look = look
+        self._look = Aside(look)
         self._past = past or Pace()
         self._ignore = ignore
         self._outage_s = outage_s
@@ -192,7 +195,7 @@ class Forecasting(Relay):
         super().on_pinning(generation)
         now_s = self._pause()
         self._step, self._copying, self._has_lsn = plan.FindPosition(), None, None
-        found = self._look_ahead(now_s)
+        found = self._look_ahead(now_s, wait_s=None)
         if found is not None:
             self._tell(found, now_s)
             if found.verdict is Convergence.CANNOT and not self._ignore:
@@ -236,7 +239,7 @@ class Forecasting(Relay):
             self._renew(now_s)
 
     def _renew(self, now_s: float) -> None:
-        found = self._look_ahead(now_s)
+        found = self._look_ahead(now_s, wait_s=LOOK_S)
         if found is None:
             return
         if found.verdict is not self._told or now_s - self._told_at_s >= self._tell_s:
@@ -254,11 +257,11 @@ class Forecasting(Relay):
         self._told, self._told_at_s = found.verdict, now_s
         self.on_forecast(found)
 
-    def _look_ahead(self, now_s: float) -> Forecast | None:
+    def _look_ahead(self, now_s: float, *, wait_s: float | None) -> Forecast | None:
         """Return the forecast for now; None if the source never said where it stands."""
         self._renewed_at_s = now_s
         try:
-            self._info = self._look()
+            self._info = self._look(wait_s)
         except SourceUnavailable:
             # Chunks may come from a mirror meanwhile; if nothing comes, the copy says so itself.
             # To ask in vain takes its time, so it is not done as often.

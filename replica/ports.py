@@ -108,6 +108,31 @@ class LongPolling(Protocol):
         """As `Source.changes`, but wait up to `wait_s` for the first one; none after that."""
 
 
+class LastChange(NamedTuple):
+    """The last change that a replica has: its LSN, and `records.change_digest` of it."""
+
+    lsn: int
+    digest: str
+
+
+@runtime_checkable
+class ChecksHistory(Protocol):
+    """A source that compares what a replica has with its own log whenever it is asked for more.
+
+    It may be another one by then that answers under the same address; of others, the replica
+    compares the last change once, when it connects.
+    """
+
+    def changes_following(
+        self, last: LastChange, limit: int, wait_s: float = 0.0
+    ) -> Sequence[Change]:
+        """As `Source.changes` after `last.lsn`; who is `LongPolling` waits up to `wait_s` for news.
+
+        Raises `DivergedHistory` if the source has another change at that LSN; nothing counts as
+        acknowledged then. Nothing is compared if it no longer keeps that change.
+        """
+
+
 @runtime_checkable
 class HandsOver(Protocol):
     """A source that may keep a base backup in a file on the replica's side already."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from struct import Struct
 from uuid import UUID
 
+from blake3 import blake3
 from crc32c import crc32c
 
 from bootledger.environment import MIB
@@ -37,6 +38,11 @@ def encode_change(change: Change) -> bytes:
     operation = _DELETE if value is None else _PUT
     crc = _change_crc(lsn, operation, key, content)
     return b"".join((_CHANGE.pack(crc, operation, len(key)), key, content))
+
+
+def change_digest(change: Change) -> str:
+    """Return the BLAKE3 of a change and its LSN, in hex: equal only for equal changes."""
+    return blake3(_NUMBER.pack(change.lsn) + encode_change(change)).hexdigest()
 
 
 def decode_change(lsn: int, record: bytes | None) -> Change:

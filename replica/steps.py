@@ -20,8 +20,10 @@ from bootledger.errors import (
 )
 from bootledger.files import Files
 from bootledger.replica.agreement import (
+    changes_after,
     check_not_ahead,
     check_same_history,
+    last_change,
     open_copy,
     open_to_follow,
     renewed,
@@ -29,6 +31,7 @@ from bootledger.replica.agreement import (
 )
 from bootledger.replica.copying import Copying
 from bootledger.replica.handle import BootstrapHandle
+from bootledger.replica.histories import last_of
 from bootledger.replica.inheritance import database_in_service, inherit
 from bootledger.replica.manifests import open_candidate
 from bootledger.replica.observer import Observer
@@ -248,9 +251,10 @@ class Steps:
         target_lsn, lag = self._last_lsn(), self._settings.lag_changes
         check_not_ahead(applied_lsn, target_lsn)
         check_same_history(applier, applied_lsn, self._source)
+        last, most = last_change(applier, applied_lsn), self._settings.batch_changes
         while applied_lsn < target_lsn or self._last_lsn() - applied_lsn > lag:
             self.check_stop(handle)
-            ask = partial(self._source.changes, applied_lsn, self._settings.batch_changes)
+            ask = partial(changes_after, applied_lsn, last, self._source, most)
             changes = told_by(self._identity, self._source, ask)
             if not changes:
                 raise DivergedHistory(
@@ -258,7 +262,8 @@ class Steps:
                 )
             handle.check_owned()
             applier.apply(changes)
-            applied_lsn = changes[-1].lsn
+            last = last_of(changes)
+            applied_lsn = last.lsn
             self._checkpoint(handle, applied_lsn, handle.progress.timeline, batches=1)
             self._observer.on_applied(applied_lsn, max(applied_lsn, target_lsn))
 

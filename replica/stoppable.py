@@ -14,6 +14,8 @@ from bootledger.replica.forecasting import Informed
 from bootledger.replica.ports import (
     Change,
     ChecksChunks,
+    ChecksHistory,
+    LastChange,
     LongPolling,
     Pause,
     Pin,
@@ -29,7 +31,7 @@ T = TypeVar("T")
 _LOOK_EVERY_S = 0.1
 
 
-class RemoteSource(Source, LongPolling, ChecksChunks, Informed, Protocol):
+class RemoteSource(Source, LongPolling, ChecksHistory, ChecksChunks, Informed, Protocol):
     """All that a source over a network can do."""
 
 
@@ -108,6 +110,12 @@ class StoppableSource:
     def changes_within(self, after_lsn: int, limit: int, wait_s: float) -> Sequence[Change]:
         """Ask the source; see the port."""
         return self._ask(partial(self._source.changes_within, after_lsn, limit, wait_s))
+
+    def changes_following(
+        self, last: LastChange, limit: int, wait_s: float = 0.0
+    ) -> Sequence[Change]:
+        """Ask the source; see the port."""
+        return self._ask(partial(self._source.changes_following, last, limit, wait_s))
 
     def release(self, token: str) -> None:
         """Ask the source; see the port."""

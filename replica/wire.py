@@ -33,8 +33,6 @@ CHANGES_TYPE = "application/vnd.bootledger.changes"
 PROBLEM_TYPE = "application/problem+json"
 DIGEST_HEADER = "Bootledger-Digest"
 """On a chunk: `crc32c=HEX, blake3=HEX` of the bytes as they are on disk, not as they travel."""
-LAST_LSN_HEADER = "Bootledger-Last-Lsn"
-"""On changes: the newest LSN of the primary when they were read."""
 MAX_MESSAGE_BYTES = 64 * 1024
 """Longest JSON message, in either direction."""
 MAX_WAIT_MS = 60_000
@@ -201,8 +199,9 @@ def decode_changes(data: bytes, after_lsn: int) -> list[Change]:
 
 
 def problem_of(error: BootledgerError) -> Problem:
-    """Return what the other side is told of an error."""
-    return Problem(error=type(error).__name__, detail=str(error), hint=error.hint)
+    """Return what the other side is told of an error, by its name in `bootledger.errors`."""
+    name = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+    return Problem(error=name, detail=str(error), hint=error.hint)
 
 
 def error_of(problem: Problem) -> BootledgerError:

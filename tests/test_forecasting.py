@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -241,6 +242,32 @@ def test_a_source_that_says_nothing_of_itself_ends_no_copy(tmp_path: Path, targe
         during_the_copy = [at_s for at_s in asked if 0 < at_s < 59]
     assert not hears.forecasts
     assert not during_the_copy
+
+
+def test_a_copy_waits_for_no_answer_of_where_its_source_stands(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question hangs for ever: chunks are copied and claimed all the same."""
+    monkeypatch.setattr("bootledger.replica.forecasting.LOOK_S", 0.05)
+    hangs, end = threading.Event(), threading.Event()
+    waited_out: list[bool] = []
+    with source_in(tmp_path) as source:
+
+        def look() -> PrimaryInfo:
+            if source.now_s > 0:
+                hangs.set()
+                waited_out.append(not end.wait(20))
+            return source.info()
+
+        hears = Hears(source)
+        watches = Forecasting(hears, look, renew_s=1.0, clock=lambda: source.now_s)
+        try:
+            assert replicate_played(source, target, watches).copied
+            assert hangs.is_set()
+            assert hears.fetched
+            assert not waited_out
+        finally:
+            end.set()
 
 
 def test_a_source_without_limits_is_judged_by_its_log_alone(tmp_path: Path) -> None:

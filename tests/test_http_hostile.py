@@ -404,7 +404,16 @@ def test_a_busy_primary_is_waited_for_by_those_who_fetch(
     primary: Primary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More refusals than there are tries cost a wait each, and are no fault of the primary."""
-    slept = sleepless(monkeypatch)
+    slept: list[float] = []
+    waits = threading.Event.wait
+
+    def wait(event: threading.Event, timeout: float | None = None) -> bool:
+        if timeout is None or timeout < 1:
+            return waits(event, timeout)
+        slept.append(timeout)
+        return False
+
+    monkeypatch.setattr(threading.Event, "wait", wait)
     problem = msgspec.json.encode(Problem(error="SourceUnavailable", detail="busy"))
     said = itertools.count()
 
@@ -480,3 +489,70 @@ def test_a_reset_is_survived(primary: Primary) -> None:
         pytest.raises(SourceUnavailable, match="broke"),
     ):
         source.info()
+
+
+def test_what_is_no_chunk_waits_for_none_and_a_closed_source_fetches_nothing_more(
+    primary: Primary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All connections for chunks hang, and more are waited for: that is no reason to be silent.
+
+    Whoever waits for a connection is given up, and once the source is closed everybody is.
+    """
+    monkeypatch.setattr(transport, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(transport, "POOL_S", 0.2)
+    monkeypatch.setattr("bootledger.replica.http.fetching.TRIES", 1000)
+    monkeypatch.setattr("bootledger.replica.http.fetching._BACKOFF_S", 1e-9)
+    hangs, end = threading.Event(), threading.Event()
+
+    def says(asked: Asked) -> bytes:
+        if "data.mdb" in asked.target or "/chunks/" in asked.target:
+            hangs.set()
+            end.wait(50)
+        return primary.honest(asked)
+
+    raised: list[Exception] = []
+
+    def fetch() -> None:
+        try:
+            source.fetch_chunk(primary.pin.token, primary.chunk)
+        except SourceUnavailable as error:
+            raised.append(error)
+
+    with Speaker(says) as speaker:
+        source = HttpSource.open(speaker.url, slot="r", connections=1, compression="off")
+        threads = [threading.Thread(target=fetch, daemon=True) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert hangs.wait(10)
+        assert source.last_lsn() == 300
+        source.close()
+        for _ in range(200):
+            time.sleep(0.05)
+            if len(raised) == len(threads) - 1:
+                break
+        assert len(raised) == len(threads) - 1  # the third waits for its answer
+        end.set()
+
+
+@pytest.mark.parametrize(
+    ("told_ms", "heard_ms"), [(None, None), (90_000, 90_000), (2**63, 300_000)]
+)
+def test_a_primary_says_when_it_wants_to_be_asked_again(
+    primary: Primary, monkeypatch: pytest.MonkeyPatch, told_ms: int | None, heard_ms: int | None
+) -> None:
+    """Its word comes with the error, of any request, within reason."""
+    monkeypatch.setattr("bootledger.replica.http.fetching.BUSY_WITHIN_S", 0.0)
+    busy = Problem(error="SourceUnavailable", detail="busy", retry_after_ms=told_ms)
+
+    def says(asked: Asked) -> bytes:
+        return sealed(asked, 503, msgspec.json.encode(busy), Content_Type=PROBLEM_TYPE)
+
+    with hearing(says) as source:
+        for ask in (
+            source.last_lsn,
+            lambda: source.changes(0, 1),
+            lambda: source.fetch_chunk(primary.pin.token, primary.chunk),
+        ):
+            with pytest.raises(SourceUnavailable, match="busy") as raised:
+                ask()
+            assert raised.value.retry_after_ms == heard_ms

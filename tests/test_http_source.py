@@ -182,11 +182,13 @@ def test_what_a_directory_refuses_is_refused(both: Both, what: str) -> None:
 
 
 def test_a_base_backup_is_released_twice(both: Both) -> None:
-    """To release again is harmless; the bytes are gone then."""
+    """To release again is harmless; the bytes are gone then, and what was known of them."""
     with HttpSource.open(both.server.address, slot="releases", access=TOKEN_ACCESS) as source:
         pin = source.pin("released", 1)
         for _ in range(2):
             source.release(pin.token)
+        assert not source._sizes
+        assert not source._digests
         source.release("never-there.1")
         source.release("../..")
         with pytest.raises(SnapshotLost):

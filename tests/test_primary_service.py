@@ -559,7 +559,7 @@ def test_a_replica_whose_slot_was_invalidated_is_told_why(place: Place) -> None:
     assert invalid.invalid_because == (
         "horizon: LSN 10 is acknowledged, the newest is 300: 290 changes were held, 100 are allowed"
     )
-    assert primary.info().pruned_lsn == 250
+    assert primary.info().pruned_lsn == 249
     for use in (lambda: primary.changes(10, 5, "r"), lambda: primary.hold_slot("r", 10)):
         with pytest.raises(SlotInvalid, match="290 changes were held"):
             use()
@@ -609,19 +609,19 @@ def test_a_pin_while_an_application_prunes_to_the_end_is_held_at_last(place: Pla
 
 
 def test_the_log_is_pruned_up_to_what_slots_and_the_newest_changes_leave(place: Place) -> None:
-    """Whatever is less; without `keep_changes`, never."""
+    """Whatever is less, and the change before; without `keep_changes`, never."""
     place.open().enforce()
     assert place.database.pruned_lsn() == 0
     primary = place.open(Retention(keep_changes=100))
     primary.hold_slot("r", 150)
     primary.enforce()
-    assert place.database.pruned_lsn() == 150
+    assert place.database.pruned_lsn() == 149
     primary.changes(LAST, 1, "r")
     primary.enforce()
-    assert place.database.pruned_lsn() == 200
+    assert place.database.pruned_lsn() == 199
     primary.enforce()
-    assert place.database.pruned_lsn() == 200
-    assert place.database.changes(200, 1000) == stream(201, LAST)
+    assert place.database.pruned_lsn() == 199
+    assert place.database.changes(199, 1000) == stream(200, LAST)
 
 
 def test_a_replica_that_copies_is_not_idle(place: Place) -> None:
@@ -927,7 +927,7 @@ def _what_is_held_is_there(place: Path) -> None:
 
 def _retention_is_done(place: Path) -> None:
     with Primary.open(place / "primary", Files()) as primary:
-        assert primary.info().pruned_lsn == 1800
+        assert primary.info().pruned_lsn == 1799
         assert slot_of(primary, "near").acknowledged_lsn == 1800
         assert str(slot_of(primary, "far").invalid_because).startswith("horizon: LSN 100 ")
 

@@ -20,6 +20,7 @@ MAX_CHANGES = 100_000
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 _TOKEN = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z._-]{0,127}", re.ASCII)
 _EXTENT = re.compile(r"([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MOST_FIELDS = 16
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class Wanted(NamedTuple):
     limit: int
     wait_ms: int
     slot: str | None
+    after_digest: str | None
 
 
 def number(text: str, name: str, *, least: int = 0, most: int = U64_MAX) -> int:
@@ -77,6 +79,7 @@ def wanted(query: str) -> Wanted:
         limit=min(number(fields.get("limit", "1000"), "limit", least=1), MAX_CHANGES),
         wait_ms=number(fields.get("wait_ms", "0"), "wait_ms", most=MAX_WAIT_MS),
         slot=_slot(fields),
+        after_digest=_digest(fields),
     )
 
 
@@ -87,6 +90,13 @@ def slot_of(query: str) -> str | None:
 
 def _slot(fields: dict[str, str]) -> str | None:
     return check_node_id(fields["slot"]) if "slot" in fields else None
+
+
+def _digest(fields: dict[str, str]) -> str | None:
+    found = fields.get("after_digest")
+    if found is not None and not _DIGEST.fullmatch(found):
+        raise InvalidValue(f"after_digest must be a BLAKE3 in hex, not {found[:80]!r}")
+    return found
 
 
 def _fields(query: str) -> dict[str, str]:

@@ -30,7 +30,6 @@ from bootledger.replica.ports import Change
 from bootledger.replica.wire import (
     CHANGES_TYPE,
     DIGEST_HEADER,
-    LAST_LSN_HEADER,
     MAX_MESSAGE_BYTES,
     Pinned,
     PinRequest,
@@ -231,26 +230,25 @@ class Endpoints:
         return False
 
     async def _read(self, call: Call, wanted: Wanted) -> tuple[Answer, int]:
-        def read() -> tuple[int, list[Change]]:
-            last_lsn = self._primary.last_lsn()
-            found = self._primary.changes(wanted.after_lsn, 1, wanted.slot)
+        def read() -> list[Change]:
+            after, slot, digest = wanted.after_lsn, wanted.slot, wanted.after_digest
+            found = self._primary.changes(after, 1, slot, after_digest=digest)
             if wanted.limit > 1 and 0 < _size_bytes(found) <= CHANGES_MAX_BYTES:
                 del found  # the next one may be large: not both at once
-                found = self._primary.changes(wanted.after_lsn, wanted.limit, None)
-            return last_lsn, found
+                found = self._primary.changes(after, wanted.limit, None)
+            return found
 
         reservation = await call.until_sent.enter_async_context(
             self._held.reserved(_READING_CHANGES_BYTES, wait_s=_HELD_WAIT_S)
         )
         async with self._reading:  # one may be many times what was reserved
-            last_lsn, found = await self._bulky.run(read)
+            found = await self._bulky.run(read)
             if _size_bytes(found) > CHANGES_MAX_BYTES:
                 call.until_sent.enter_context(self._held.one_large())
             encoded, count = await self._bulky.run(partial(encode_changes, found)), len(found)
             del found
         self._held.shrink(reservation, len(encoded))
-        headers = {"Content-Type": CHANGES_TYPE, LAST_LSN_HEADER: str(last_lsn)}
-        return Answer(HTTPStatus.OK, encoded, headers), count
+        return Answer(HTTPStatus.OK, encoded, {"Content-Type": CHANGES_TYPE}), count
 
 
 def _size_bytes(changes: list[Change]) -> int:

@@ -6,6 +6,7 @@ import math
 from http import HTTPStatus
 
 import msgspec
+from msgspec.structs import replace
 
 from bootledger.errors import (
     BootledgerError,
@@ -21,7 +22,7 @@ from bootledger.errors import (
     SourceUnavailable,
 )
 from bootledger.primary.http.access import Unknown
-from bootledger.replica.wire import Problem
+from bootledger.replica.wire import problem_of
 
 RETRY_AFTER_S = 1.0
 """When somebody who was turned away for now may ask again."""
@@ -88,19 +89,5 @@ def told(error: BootledgerError) -> tuple[HTTPStatus, dict[str, str], bytes]:
         headers["Retry-After"] = str(math.ceil(RETRY_AFTER_S))
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="bootledger"'
-    problem = Problem(
-        error=_public_name(error),
-        detail=str(error),
-        hint=error.hint,
-        retry_after_ms=retry_after_ms,
-    )
+    problem = replace(problem_of(error), retry_after_ms=retry_after_ms)
     return status, headers, msgspec.json.encode(problem)
-
-
-def _public_name(error: BootledgerError) -> str:
-    """Return the name by which the other side knows an error: the one in `bootledger.errors`."""
-    return next(
-        kind.__name__
-        for kind in type(error).__mro__
-        if kind.__module__ == BootledgerError.__module__
-    )

@@ -7,9 +7,10 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from bootledger.errors import InvalidValue
+from bootledger.errors import InvalidValue, SnapshotLost
 
 _PRINTABLE = re.compile(r"[!-~]+", re.ASCII)
+_TOKEN = re.compile(r"(?!\.+$)[0-9A-Za-z._-]{1,255}", re.ASCII)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -61,3 +62,10 @@ def parse_address(url: object, what: str = "the address") -> Address:
     if "//" in path or any(part in (".", "..") for part in path.split("/")):
         raise InvalidValue(f"{what} must have a plain path, not {parts.path!r}")
     return Address(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], path)
+
+
+def check_token(token: object) -> str:
+    """Return a token that may stand in a path. Of any other there is no base backup."""
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise SnapshotLost(f"there is no base backup {str(token)[:80]!r}")
+    return token

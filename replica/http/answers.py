@@ -37,6 +37,8 @@ T = TypeVar("T")
 JSON_TYPE = "application/json"
 ZSTD = "zstd"
 _MOST_RETRY_AFTER_S = 5.0
+_MOST_RETRY_AFTER_MS = 300_000
+"""Nobody stays away for longer because another said so."""
 _LEAST_WINDOW_BYTES = 2**20
 _MOST_DETAIL = 500
 _TOLD = {
@@ -223,7 +225,15 @@ def _told(answer: Answer) -> BootledgerError:
         for text in (problem.detail, problem.hint)
     )
     name = problem.error if problem.error in _TOLD else SourceUnavailable.__name__
-    return error_of(Problem(error=name, detail=f"{answer.place}: {detail}", hint=hint))
+    told_ms = problem.retry_after_ms
+    return error_of(
+        Problem(
+            error=name,
+            detail=f"{answer.place}: {detail}",
+            hint=hint,
+            retry_after_ms=None if told_ms is None else min(told_ms, _MOST_RETRY_AFTER_MS),
+        )
+    )
 
 
 def _strange(answer: Answer, what: str) -> Wasted:

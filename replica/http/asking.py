@@ -62,6 +62,7 @@ class Asking:
         most_bytes: int = MAX_MESSAGE_BYTES,
         headers: dict[str, str] | None = None,
         wait_s: float = 0.0,
+        is_chunk: bool = False,
     ) -> tuple[Answer, str]:
         """Return the answer, unchecked, and the seal of the request. Tries once."""
         data = b"" if body is None else msgspec.json.encode(body)
@@ -70,6 +71,13 @@ class Asking:
         sent[SEAL_HEADER] = asked
         if data:
             sent["Content-Type"] = "application/json"
-        return self.link.ask(
-            method, target, body=data, headers=sent, most_bytes=most_bytes, wait_s=wait_s
-        ), asked
+        answer = self.link.ask(
+            method,
+            target,
+            body=data,
+            headers=sent,
+            most_bytes=most_bytes,
+            wait_s=wait_s,
+            is_chunk=is_chunk,
+        )
+        return answer, asked

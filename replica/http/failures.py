@@ -13,7 +13,13 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError, SSLError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    EmptyPoolError,
+    NewConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
 
 from bootledger.errors import SourceUnavailable
 
@@ -53,6 +59,8 @@ def _words(  # noqa: C901 - one case for each kind
                 return "the connection broke: it was closed before an answer came", _AGAIN
             case ConnectionResetError() | BrokenPipeError() | ConnectionAbortedError():
                 return f"the connection broke: it was reset: {cause.strerror or cause}", _AGAIN
+            case EmptyPoolError():
+                return "no connection is free: all wait for answers", _AGAIN
             case ReadTimeoutError():
                 return _too_late(patience_s)
             case NewConnectionError():

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
-from threading import Lock
+from threading import Event, Lock
 
 from bootledger.basebackup.manifest import DATA_NAME, Chunk
 from bootledger.errors import CorruptChunk, Corrupted, SourceUnavailable
@@ -34,6 +34,11 @@ class _Busy(SourceUnavailable):
     def __init__(self, told: SourceUnavailable, wait_s: float) -> None:
         super().__init__(str(told), hint=told.hint)
         self.wait_s = wait_s
+        self.told = told
+
+
+class _Closed(SourceUnavailable):
+    """Nobody wants the chunk any more."""
 
 
 class _NotThere(Exception):
@@ -51,6 +56,14 @@ class Fetcher:
         self._chooser = Chooser()
         self._places = Places([self._primary, *self._mirrors])
         self._lock = Lock()
+        self._closed = Event()
+
+    def close(self) -> None:
+        """Have whatever is fetched given up, at the latest when the answer that it waits for ends.
+
+        Who waits before another try raises `SourceUnavailable` at once.
+        """
+        self._closed.set()
 
     def standings(self) -> list[Standing]:
         """Return what is held against each place, the primary first."""
@@ -66,8 +79,10 @@ class Fetcher:
         tries = _Tries(token, chunk)
         while place := self._take(token, tries.misses):
             try:
-                tries.wait(place)
+                tries.wait(place, self._closed)
                 data = self._fetch_from(place, token, chunk)
+            except _Closed:
+                raise
             except _NotThere:
                 self._lacks(place, token)
                 continue
@@ -114,10 +129,15 @@ class Fetcher:
                 f"{base}/chunks/{offset}-{length}",
                 most_bytes=length,
                 headers={"Accept-Encoding": answers.ZSTD},
+                is_chunk=True,
             )
         else:
             answer, asked = self._ask.once(
-                "GET", f"{base}/{DATA_NAME}", most_bytes=length, headers=range_of(offset, length)
+                "GET",
+                f"{base}/{DATA_NAME}",
+                most_bytes=length,
+                headers=range_of(offset, length),
+                is_chunk=True,
             )
         try:
             if compressed:
@@ -131,7 +151,11 @@ class Fetcher:
     def _from_mirror(self, link: Link, token: str, chunk: Chunk) -> bytes:
         offset, length = chunk.offset_bytes, chunk.length_bytes
         answer = link.ask(
-            "GET", f"/{token}/{DATA_NAME}", most_bytes=length, headers=range_of(offset, length)
+            "GET",
+            f"/{token}/{DATA_NAME}",
+            most_bytes=length,
+            headers=range_of(offset, length),
+            is_chunk=True,
         )
         # An object store that may not be listed answers 403 for what is not there.
         if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.GONE):
@@ -167,12 +191,14 @@ class _Tries:
         self._last: SourceUnavailable | Corrupted | None = None
         self._wait_s = 0.0
 
-    def wait(self, place: str) -> None:
-        """Wait before a place is asked again, and as long as it asked for."""
+    def wait(self, place: str, closed: Event) -> None:
+        """Wait before a place is asked again, and as long as it asked for; not once `closed`."""
         if self._wait_s or self.misses[place]:
             jitter_s = _jitter.uniform(0, _BACKOFF_S * 2 ** self.misses[place])
-            time.sleep(self._wait_s + jitter_s)
+            closed.wait(self._wait_s + jitter_s)
         self._wait_s = 0.0
+        if closed.is_set():
+            raise _Closed("the source was closed")
 
     def missed(self, place: str, reason: str, *, for_good: bool = False) -> None:
         """Count a failure; `reason` says which wrong bytes came, empty if that is not known."""
@@ -181,7 +207,7 @@ class _Tries:
 
     def busy(self, place: str, busy: _Busy) -> None:
         """Have the place asked again for as long as that makes sense."""
-        self._last = SourceUnavailable(str(busy), hint=busy.hint)
+        self._last = busy.told
         self._wait_s = busy.wait_s
         self.missed(place, "")
         if self._lasts_s() < BUSY_WITHIN_S:

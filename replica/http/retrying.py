@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from tenacity import (
 )
 
 from bootledger.errors import SourceUnavailable
+from bootledger.replica.ports import Pause
 
 T = TypeVar("T")
 
@@ -22,6 +24,7 @@ TRIES = 5
 WITHIN_S = 10.0
 """No further try begins later than this after the first."""
 
+_PAUSE_EVERY_S = 1.0
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=4.0)
 
 
@@ -46,3 +49,12 @@ class Patience:
 
     def _wait(self, state: RetryCallState) -> float:
         return self.asked_wait_s + _BACKOFF(state)
+
+
+def wait(wait_s: float, pause: Pause) -> None:
+    """Wait for a second, or longer if that is asked for; `pause` may end it in between."""
+    until_s = time.monotonic() + max(wait_s, _PAUSE_EVERY_S)
+    while (left_s := until_s - time.monotonic()) > 0:
+        pause()
+        time.sleep(min(left_s, _PAUSE_EVERY_S))
+    pause()

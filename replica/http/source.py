@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import ssl
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,15 +16,17 @@ from bootledger.errors import InvalidValue, SlotInvalid, SnapshotLost
 from bootledger.positions import check_node_id, check_text, check_u64
 from bootledger.replica.http import answers
 from bootledger.replica.http.access import Access
-from bootledger.replica.http.addresses import Address, parse_address
+from bootledger.replica.http.addresses import Address, check_token, parse_address
 from bootledger.replica.http.asking import Asking
 from bootledger.replica.http.compression import Compression
 from bootledger.replica.http.fetching import Fetcher, range_of
 from bootledger.replica.http.heartbeat import Heartbeat
 from bootledger.replica.http.mirrors import Standing
+from bootledger.replica.http.retrying import wait
 from bootledger.replica.http.transport import Answer, Link
 from bootledger.replica.ports import (
     Change,
+    LastChange,
     Pause,
     Pin,
     Rejected,
@@ -48,20 +48,18 @@ from bootledger.replica.wire import (
 
 __all__ = ["Access", "Compression", "HttpSource"]
 
-_TOKEN = re.compile(r"(?!\.+$)[0-9A-Za-z._-]{1,255}", re.ASCII)
 _CHANGE_HEAD_BYTES = 32
 """What a change takes at most beyond its key and its value, and changes beyond those they are."""
 _MOST_CHANGES = 2**20
-_PAUSE_EVERY_S = 1.0
 
 
 class HttpSource:
-    """Keeps the promises of `Source`, `LongPolling` and `ChecksChunks`. Thread-safe.
+    """Keeps the promises of `Source`, `LongPolling`, `ChecksHistory` and `ChecksChunks`.
 
-    One request is tried a few times within some seconds; then `SourceUnavailable` says why. Nothing
-    is asked when it is opened: an address where nobody answers is not an error yet. Once the
-    primary has told that slots become invalid when their replica is idle, it hears of this one
-    regularly until `close`, however long nothing else is asked.
+    Thread-safe. One request is tried a few times within some seconds; then `SourceUnavailable`
+    says why. Nothing is asked when it is opened: an address where nobody answers is not an error
+    yet. Once the primary has told that slots become invalid when their replica is idle, it hears of
+    this one regularly until `close`, however long nothing else is asked.
     """
 
     def __init__(
@@ -92,7 +90,7 @@ class HttpSource:
 
         `mirrors` are base URLs under which TOKEN/data.mdb lies: plain file servers or object
         stores, which are asked for chunks besides the primary, and get no token. `connections` is
-        how many each of them is asked for at once; further calls wait.
+        how many chunks each of them is asked for at once; further calls wait, up to a limit.
 
         Raises `InvalidValue` for what is no address, for a token that would travel in clear text to
         another machine, and for unusable certificates.
@@ -147,7 +145,7 @@ class HttpSource:
             )
             if isinstance(answer, Pinned):
                 break
-            _wait(max(wait_s, _PAUSE_EVERY_S), pause)
+            wait(wait_s, pause)
         with self._lock:
             self._sizes[f"{answer.token}/{MANIFEST_NAME}"] = answer.manifest_size_bytes
             self._sizes[f"{answer.token}/{DATA_NAME}"] = answer.size_bytes
@@ -175,7 +173,7 @@ class HttpSource:
 
     def fetch_chunk(self, token: str, chunk: Chunk, rejected: Rejected = unnoticed) -> bytes:
         """Return the bytes that are `chunk`: as `ChecksChunks.fetch_chunk`."""
-        return self._fetcher.fetch(_checked(token), chunk, rejected)
+        return self._fetcher.fetch(check_token(token), chunk, rejected)
 
     def changes(self, after_lsn: int, limit: int) -> Sequence[Change]:
         """Return changes after an LSN, and acknowledge those up to it: as `Source.changes`.
@@ -186,27 +184,43 @@ class HttpSource:
 
     def changes_within(self, after_lsn: int, limit: int, wait_s: float) -> Sequence[Change]:
         """As `changes`, but wait up to `wait_s` for the first one, and no more than a minute."""
+        return self._following(after_lsn, None, limit, wait_s)
+
+    def changes_following(
+        self, last: LastChange, limit: int, wait_s: float = 0.0
+    ) -> Sequence[Change]:
+        """As `changes_within` after `last`, if the primary has no other change at that LSN."""
+        return self._following(last.lsn, last.digest, limit, wait_s)
+
+    def _following(
+        self, after_lsn: int, digest: str | None, limit: int, wait_s: float
+    ) -> list[Change]:
         check_u64(after_lsn, "after_lsn")
         if check_u64(limit, "limit") < 1:
             raise InvalidValue("limit must be at least 1")
         wait_ms = min(max(int(wait_s * 1000), 0), MAX_WAIT_MS)
+        limit = min(limit, _MOST_CHANGES)
         if not self._slot_held:
             self._hold_slot(after_lsn)
         try:
-            return self._changes(after_lsn, min(limit, _MOST_CHANGES), wait_ms)
+            return self._changes(after_lsn, digest, limit, wait_ms)
         except SlotInvalid:
             # What it held may be there still: the log is cut later than slots are invalidated.
             self._hold_slot(after_lsn)
-            return self._changes(after_lsn, min(limit, _MOST_CHANGES), wait_ms)
+            return self._changes(after_lsn, digest, limit, wait_ms)
 
     def release(self, token: str) -> None:
         """Say that the base backup is not needed any more. Harmless when repeated."""
         with suppress(SnapshotLost):
             self._ask(
                 "DELETE",
-                f"/v1/base-backups/{_checked(token)}",
+                f"/v1/base-backups/{check_token(token)}",
                 lambda answer, asked: answers.check_sealed(answer, asked, HTTPStatus.NO_CONTENT),
             )
+        with self._lock:
+            for name in (DATA_NAME, MANIFEST_NAME):
+                self._sizes.pop(f"{token}/{name}", None)
+                self._digests.pop(f"{token}/{name}", None)
 
     def standings(self) -> list[Standing]:
         """Return what is held against each place that chunks come from, the primary first."""
@@ -215,11 +229,12 @@ class HttpSource:
     def close(self) -> None:
         """Close the connections. Base backups and the slot stay."""
         self._heartbeat.stop()
+        self._fetcher.close()
         for link in self._links:
             link.close()
 
     def _read(self, token: str, name: str, offset_bytes: int, length_bytes: int) -> bytes:
-        file = f"{_checked(token)}/{name}"
+        file = f"{check_token(token)}/{name}"
         with self._lock:
             size = self._sizes.get(file)
             digest = self._digests.get(file)
@@ -246,12 +261,15 @@ class HttpSource:
             self._sizes[file] = found.size_bytes
         return found.data[:length_bytes]
 
-    def _changes(self, after_lsn: int, limit: int, wait_ms: int) -> list[Change]:
+    def _changes(
+        self, after_lsn: int, digest: str | None, limit: int, wait_ms: int
+    ) -> list[Change]:
+        compare = "" if digest is None else f"&after_digest={digest}"
         most_bytes = KEY_MAX_BYTES + VALUE_MAX_BYTES + _CHANGE_HEAD_BYTES * (limit + 1)
         return self._ask(
             "GET",
             f"/v1/changes?after={after_lsn}&limit={limit}&wait_ms={wait_ms}"
-            f"&slot={quote(self._slot, safe='')}",
+            f"&slot={quote(self._slot, safe='')}{compare}",
             lambda answer, asked: answers.changes(answer, asked, after_lsn, limit),
             most_bytes=most_bytes,
             wait_s=wait_ms / 1000,
@@ -281,7 +299,7 @@ def _pinned_or_publishing(answer: Answer, asked: str) -> tuple[Pinned | Publishi
     kind: type[Pinned | Publishing] = Publishing if answer.status == HTTPStatus.ACCEPTED else Pinned
     found = answers.message(answer, asked, kind, HTTPStatus.OK, HTTPStatus.ACCEPTED)
     if isinstance(found, Pinned):
-        _checked(found.token)
+        check_token(found.token)
     return found, answers.retry_after_s(answer)
 
 
@@ -291,20 +309,5 @@ def _check_part(offset_bytes: int, length_bytes: int) -> None:
         raise InvalidValue(f"{length_bytes} bytes at once, {MAX_CHUNK_BYTES} are allowed")
 
 
-def _checked(token: object) -> str:
-    """Return a token that may stand in a path. Of any other there is no base backup."""
-    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise SnapshotLost(f"there is no base backup {str(token)[:80]!r}")
-    return token
-
-
 def _mirror_context(place: Address, access: Access) -> ssl.SSLContext | None:
     return access.mirror_context() if place.scheme == "https" else None
-
-
-def _wait(wait_s: float, pause: Pause) -> None:
-    until_s = time.monotonic() + wait_s
-    while (left_s := until_s - time.monotonic()) > 0:
-        pause()
-        time.sleep(min(left_s, _PAUSE_EVERY_S))
-    pause()

@@ -36,6 +36,10 @@ PATIENCE_S = 20.0
 LEAST_BYTES_PER_S = 4096
 """A body that comes slower than this, after `PATIENCE_S`, counts as a link that hangs."""
 
+POOL_S = 20
+"""How long a request waits for a connection when all are taken."""
+_CONTROL_CONNECTIONS = 4
+
 _HEADERS = {"User-Agent": "bootledger", "Accept-Encoding": "identity"}
 _LENGTH = re.compile(r"[0-9]{1,19}", re.ASCII)
 
@@ -70,17 +74,16 @@ class Answer:
 
 
 class Link:
-    """A server, with up to `connections` open connections to it. Thread-safe. Close it."""
+    """A server, with up to `connections` open connections for chunks. Thread-safe. Close it.
+
+    Whatever else is asked has a few connections of its own: it waits for no chunk.
+    """
 
     def __init__(self, address: Address, context: ssl.SSLContext | None, connections: int) -> None:
         """`context` is needed for https."""
         self.address = address
-        if address.scheme == "https":
-            self._pool: HTTPConnectionPool = _SecurePool(
-                address.host, address.port, maxsize=connections, block=True, ssl_context=context
-            )
-        else:
-            self._pool = _Pool(address.host, address.port, maxsize=connections, block=True)
+        self._chunks = _pool(address, context, connections)
+        self._control = _pool(address, context, _CONTROL_CONNECTIONS)
 
     def ask(
         self,
@@ -91,15 +94,17 @@ class Link:
         body: bytes = b"",
         headers: dict[str, str] | None = None,
         wait_s: float = 0.0,
+        is_chunk: bool = False,
     ) -> Answer:
         """Return the answer; `target` follows the address. `wait_s` is how long it may be held.
 
-        Raises `SourceUnavailable` if there is none, or one with more than `most_bytes`; `Wasted` if
-        it broke off in the body. An error may always have `MAX_MESSAGE_BYTES`.
+        Raises `SourceUnavailable` if there is none, or one with more than `most_bytes`, or no
+        connection is free within `POOL_S`; `Wasted` if it broke off in the body. An error may
+        always have `MAX_MESSAGE_BYTES`.
         """
         began_s = time.monotonic()
         try:
-            response = self._pool.urlopen(
+            response = (self._chunks if is_chunk else self._control).urlopen(
                 method,
                 self.address.path + target,
                 body=body or None,
@@ -108,6 +113,7 @@ class Link:
                 redirect=False,
                 preload_content=False,
                 decode_content=False,
+                pool_timeout=POOL_S,
                 timeout=urllib3.Timeout(connect=CONNECT_S, read=PATIENCE_S + wait_s),
             )
         except (HTTPError, OSError, http.client.HTTPException, ValueError) as error:
@@ -132,7 +138,8 @@ class Link:
 
     def close(self) -> None:
         """Close the connections that nobody uses; the others close when their answer is there."""
-        self._pool.close()
+        self._chunks.close()
+        self._control.close()
 
     def _length(self, head: dict[str, str], status: int, most_bytes: int) -> int:
         if status in (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED):
@@ -213,3 +220,11 @@ class _Pool(HTTPConnectionPool):
 
 class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
+
+
+def _pool(address: Address, context: ssl.SSLContext | None, connections: int) -> HTTPConnectionPool:
+    if address.scheme == "https":
+        return _SecurePool(
+            address.host, address.port, maxsize=connections, block=True, ssl_context=context
+        )
+    return _Pool(address.host, address.port, maxsize=connections, block=True)
