@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import socket
 import time
 import traceback
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import processes
 import pytest
@@ -268,6 +271,32 @@ def test_what_fails_in_passing_is_asked_for_again(what: Lying, address: str, tar
     what.failures = 3
     copied(source_of("http", address, target), target)
     assert copy_of(target) == DATA
+
+
+def test_a_head_that_drips_is_not_waited_for() -> None:
+    """A server that sends a byte now and then, and never a whole head, is hung up on."""
+    dripping = b"HTTP/1.1 206 Partial Content\r\nX: " + b"x" * 120
+    sent = 0
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            nonlocal sent
+            there, _ = server.accept()
+            with there, contextlib.suppress(OSError):
+                for byte in dripping:
+                    there.sendall(bytes((byte,)))
+                    sent += 1
+                    time.sleep(0.03)
+
+        thread = Thread(target=drip)
+        thread.start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/big.bin"
+        reader = RangeReader(address, Access(), attempts=1, timeout_s=0.3, request_s=0.6)
+        with pytest.raises(SourceUnavailable, match="in time"):
+            reader.look()
+        reader.close()
+        thread.join()
+    assert 0 < sent < len(dripping)
 
 
 def test_last_modified_is_trusted_by_name_only(what: Lying, address: str) -> None:

@@ -22,20 +22,29 @@ TRIES = 5
 WITHIN_S = 10.0
 """No further try begins later than this after the first."""
 
-_BACKOFF = wait_random_exponential(multiplier=0.5, max=4.0)
+_FIRST_PAUSE_S = 0.5
 
 
 class Patience:
     """The tries of one request. `asked_wait_s` may be set by a try, to what the server asked for.
 
-    Raises what the last try raised. Only `SourceUnavailable` is tried again.
+    Raises what the last try raised. Only `passing` is tried again, at most `tries` times, and no
+    later than `within_s` after the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        passing: type[SourceUnavailable] = SourceUnavailable,
+        *,
+        tries: int = TRIES,
+        within_s: float = WITHIN_S,
+        first_pause_s: float = _FIRST_PAUSE_S,
+    ) -> None:
         self.asked_wait_s = 0.0
+        self._backoff = wait_random_exponential(multiplier=first_pause_s, max=4.0)
         self._retrying = Retrying(
-            retry=retry_if_exception_type(SourceUnavailable),
-            stop=stop_after_attempt(TRIES) | stop_before_delay(WITHIN_S),
+            retry=retry_if_exception_type(passing),
+            stop=stop_after_attempt(tries) | stop_before_delay(within_s),
             wait=self._wait,
             reraise=True,
         )
@@ -45,4 +54,4 @@ class Patience:
         return self._retrying(attempt)
 
     def _wait(self, state: RetryCallState) -> float:
-        return self.asked_wait_s + _BACKOFF(state)
+        return self.asked_wait_s + self._backoff(state)

@@ -72,9 +72,18 @@ class Answer:
 class Link:
     """A server, with up to `connections` open connections to it. Thread-safe. Close it."""
 
-    def __init__(self, address: Address, context: ssl.SSLContext | None, connections: int) -> None:
-        """`context` is needed for https."""
+    def __init__(
+        self,
+        address: Address,
+        context: ssl.SSLContext | None,
+        connections: int,
+        *,
+        connect_s: float = CONNECT_S,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """`context` is needed for https; for the times see `CONNECT_S` and `PATIENCE_S`."""
         self.address = address
+        self._connect_s, self._patience_s = connect_s, patience_s
         if address.scheme == "https":
             self._pool: HTTPConnectionPool = _SecurePool(
                 address.host, address.port, maxsize=connections, block=True, ssl_context=context
@@ -98,21 +107,7 @@ class Link:
         it broke off in the body. An error may always have `MAX_MESSAGE_BYTES`.
         """
         began_s = time.monotonic()
-        try:
-            response = self._pool.urlopen(
-                method,
-                self.address.path + target,
-                body=body or None,
-                headers={**_HEADERS, **(headers or {})},
-                retries=False,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-                timeout=urllib3.Timeout(connect=CONNECT_S, read=PATIENCE_S + wait_s),
-            )
-        except (HTTPError, OSError, http.client.HTTPException, ValueError) as error:
-            # ValueError: http.client and ssl raise it for some heads that are not HTTP.
-            raise self._unavailable(error) from error
+        response = self.begin(method, target, body=body, headers=headers, wait_s=wait_s)
         whole = False
         try:
             head = {name.lower(): value for name, value in response.headers.items()}
@@ -122,13 +117,43 @@ class Link:
                 raise Wasted(f"{self.address}: the answer ends after {len(data)} of {length} bytes")
             whole = True
         except (HTTPError, OSError, http.client.HTTPException, ValueError) as error:
-            cut = self._unavailable(error)
+            cut = self.broken(error)
             raise Wasted(str(cut), hint=cut.hint) from error
         finally:
             if not whole:
                 response.close()
             response.release_conn()  # a closed connection, too, has its place in the pool
         return Answer(response.status, head, data, str(self.address), time.monotonic() - began_s)
+
+    def begin(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        wait_s: float = 0.0,
+    ) -> urllib3.BaseHTTPResponse:
+        """Return an answer of which only the head was read, for who reads the body with more care.
+
+        Whoever asked closes it unless the body was read to its end, and releases its connection.
+        What reading it raises, `broken` says in words. Raises `SourceUnavailable` if none came.
+        """
+        try:
+            return self._pool.urlopen(
+                method,
+                self.address.path + target,
+                body=body or None,
+                headers={**_HEADERS, **(headers or {})},
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+                timeout=urllib3.Timeout(connect=self._connect_s, read=self._patience_s + wait_s),
+            )
+        except (HTTPError, OSError, http.client.HTTPException, ValueError) as error:
+            # ValueError: http.client and ssl raise it for some heads that are not HTTP.
+            raise self.broken(error) from error
 
     def close(self) -> None:
         """Close the connections that nobody uses; the others close when their answer is there."""
@@ -152,8 +177,11 @@ class Link:
             )
         return int(length)
 
-    def _unavailable(self, error: Exception) -> SourceUnavailable:
-        return no_answer(str(self.address), error, connect_s=CONNECT_S, patience_s=PATIENCE_S)
+    def broken(self, error: Exception) -> SourceUnavailable:
+        """Return what to raise for `error`, which asking or reading raised."""
+        return no_answer(
+            str(self.address), error, connect_s=self._connect_s, patience_s=self._patience_s
+        )
 
 
 class _Paced(io.RawIOBase):
