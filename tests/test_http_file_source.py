@@ -35,11 +35,13 @@ from bootledger.errors import (
     NotAllowed,
     SnapshotLost,
     SourceUnavailable,
+    Stopped,
 )
 from bootledger.files import Files
 from bootledger.replica.http.access import Access
 from bootledger.replica.ports import OpenApplier, Source
 from bootledger.replica.readers import data_file
+from bootledger.replica.settings import Settings
 from bootledger.replica.sources.appliers import open_file_copy
 from bootledger.replica.sources.http_access import read_headers, read_token
 from bootledger.replica.sources.http_file import HttpFileSource
@@ -297,6 +299,22 @@ def test_a_head_that_drips_is_not_waited_for() -> None:
         reader.close()
         thread.join()
     assert 0 < sent < len(dripping)
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["by the limit", "by the server"])
+def test_a_stop_is_heard_whatever_is_waited_for(
+    what: Lying, address: str, target: Path, silent: bool
+) -> None:
+    """Neither the bandwidth limit nor a server that says nothing any more delays a stop."""
+    rate = None if silent else CHUNK_BYTES / 20
+    what.silent_after = 4 if silent else None
+    source = source_with(address, target, max_bytes_per_s=rate)
+    began_s = time.monotonic()
+    stop = Settings(stop=lambda: "enough" if time.monotonic() - began_s > 1 else None)
+    with pytest.raises(Stopped, match="enough"):
+        copied(source, target, settings=stop)
+    assert time.monotonic() - began_s < 10, "twenty seconds is what there was to wait for"
+    what.enough.set()
 
 
 def test_last_modified_is_trusted_by_name_only(what: Lying, address: str) -> None:
