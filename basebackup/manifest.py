@@ -24,7 +24,7 @@ from blake3 import blake3
 from crc32c import crc32c
 
 from bootledger.errors import CorruptManifest, InvalidValue, UnknownFormat
-from bootledger.positions import check_text, check_u64
+from bootledger.positions import TEXT_MAX_BYTES, check_text, check_u64
 from bootledger.statemachine.ranges import Range
 
 MAGIC = b"BLMANIF\0"
@@ -37,6 +37,8 @@ MAX_CHUNK_BYTES = 64 * 2**20
 """Longest chunk there may be: a chunk is held in memory whole, on either side."""
 
 _HEADER = Struct(">8sIIIIQQQQQ")
+HEAD_BYTES = _HEADER.size
+"""How much of an encoded manifest tells how long it is."""
 _ENTRY = Struct(">QII32s")
 _EXTENT = Struct(">QI36x")
 """The offset and the length of an entry, without its sums."""
@@ -216,20 +218,8 @@ def decode(buffer: bytes | memoryview) -> Manifest:
     value, and the chunk where there is one.
     """
     view = memoryview(buffer)
-    if bytes(view[: len(MAGIC)]) != MAGIC[: len(view)]:
-        raise CorruptManifest(f"not a manifest: it begins with {bytes(view[: len(MAGIC)])!r}")
-    if len(view) < _HEADER.size:
-        raise CorruptManifest(f"truncated: {len(view)} bytes, the header alone has {_HEADER.size}")
-    (_, version, chunk_bytes, identity_bytes, path_bytes, *numbers) = _HEADER.unpack_from(view)
-    if version != FORMAT:
-        raise UnknownFormat(
-            f"manifest format {version} is unknown, this version reads format {FORMAT}",
-            hint="use the version of bootledger that the source uses",
-        )
-    timeline, start_lsn, checkpoint_lsn, size_bytes, chunk_count = numbers
-    path_start = _HEADER.size + identity_bytes
-    table_start = path_start + path_bytes
-    table_end = table_start + chunk_count * _ENTRY.size
+    head = _head_of(view)
+    path_start, table_start, table_end = head.path_start, head.table_start, head.table_end
     if len(view) < table_end + _DIGEST_BYTES:
         raise CorruptManifest(
             f"truncated: {len(view)} bytes, {table_end + _DIGEST_BYTES} are announced"
@@ -244,13 +234,13 @@ def decode(buffer: bytes | memoryview) -> Manifest:
     try:
         manifest = Manifest(
             source_identity=str(view[_HEADER.size : path_start], "utf-8"),
-            timeline=timeline,
-            start_lsn=start_lsn,
-            checkpoint_lsn=checkpoint_lsn,
+            timeline=head.timeline,
+            start_lsn=head.start_lsn,
+            checkpoint_lsn=head.checkpoint_lsn,
             path=str(view[path_start:table_start], "utf-8"),
-            size_bytes=size_bytes,
-            chunk_bytes=chunk_bytes,
-            chunk_count=chunk_count,
+            size_bytes=head.size_bytes,
+            chunk_bytes=head.chunk_bytes,
+            chunk_count=head.chunk_count,
             table=view[table_start:table_end],
             digest=digest,
         )
@@ -258,6 +248,56 @@ def decode(buffer: bytes | memoryview) -> Manifest:
         raise CorruptManifest(str(wrong)) from wrong
     validate(manifest)
     return manifest
+
+
+def announced_bytes(start: bytes | memoryview) -> int:
+    """Return how long the encoded manifest is that begins with `start`, at least `HEAD_BYTES`.
+
+    To be asked before the rest is taken from somebody else: what no manifest can claim is refused.
+    Raises as `decode`.
+    """
+    head = _head_of(memoryview(start))
+    if max(head.path_start - _HEADER.size, head.table_start - head.path_start) > TEXT_MAX_BYTES:
+        raise CorruptManifest(f"its names end at byte {head.table_start}: they are too long")
+    if not 0 < head.chunk_bytes <= MAX_CHUNK_BYTES:
+        raise CorruptManifest(f"chunk_bytes of {head.chunk_bytes}")
+    if not -(-head.size_bytes // head.chunk_bytes) <= head.chunk_count <= head.size_bytes:
+        raise CorruptManifest(
+            f"{head.chunk_count} chunks of up to {head.chunk_bytes} bytes cannot be "
+            f"{head.size_bytes} bytes"
+        )
+    return head.table_end + _DIGEST_BYTES
+
+
+class _Head(NamedTuple):
+    """The fixed part of an encoded manifest, and where the others end."""
+
+    chunk_bytes: int
+    path_start: int
+    table_start: int
+    table_end: int
+    timeline: int
+    start_lsn: int
+    checkpoint_lsn: int
+    size_bytes: int
+    chunk_count: int
+
+
+def _head_of(view: memoryview) -> _Head:
+    if bytes(view[: len(MAGIC)]) != MAGIC[: len(view)]:
+        raise CorruptManifest(f"not a manifest: it begins with {bytes(view[: len(MAGIC)])!r}")
+    if len(view) < _HEADER.size:
+        raise CorruptManifest(f"truncated: {len(view)} bytes, the header alone has {_HEADER.size}")
+    (_, version, chunk_bytes, identity_bytes, path_bytes, *numbers) = _HEADER.unpack_from(view)
+    if version != FORMAT:
+        raise UnknownFormat(
+            f"manifest format {version} is unknown, this version reads format {FORMAT}",
+            hint="use the version of bootledger that the source uses",
+        )
+    path_start = _HEADER.size + identity_bytes
+    table_start = path_start + path_bytes
+    table_end = table_start + numbers[-1] * _ENTRY.size
+    return _Head(chunk_bytes, path_start, table_start, table_end, *numbers)
 
 
 def validate(manifest: Manifest) -> None:

@@ -177,7 +177,9 @@ class Steps:
         self, snapshot: Snapshot, handle: BootstrapHandle
     ) -> AbstractContextManager[Candidate]:
         directory = self._target.create_generation(snapshot.generation, handle.intent_id)
-        return open_candidate(self._source, snapshot, directory, self._files)
+        return open_candidate(
+            self._source, snapshot, directory, self._files, lambda: self.check_stop(handle)
+        )
 
     def _fetch(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
         """Stage every missing chunk; what is here already is not fetched."""

@@ -211,7 +211,7 @@ def test_another_version_is_a_lost_pin(what: Lying, address: str, lie: dict[str,
         ({"headers": {"Content-Range": "bytes 0-0/*"}}, SourceUnavailable, "Content-Range"),
         ({"headers": {"Content-Range": "lines 0-0/9"}}, SourceUnavailable, "Content-Range"),
         (
-            {"headers": {"Content-Range": f"bytes 0-0/{2**64}"}},
+            {"headers": {"Content-Range": f"bytes 0-0/{2**63}"}},
             SourceUnavailable,
             "claims",
         ),

@@ -16,7 +16,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 from bootledger.errors import InvalidValue, NotAllowed, SnapshotLost, SourceUnavailable
-from bootledger.positions import U64_MAX
+from bootledger.files import MAX_FILE_BYTES
 from bootledger.replica.http.access import Access
 from bootledger.replica.http.retrying import Patience
 from bootledger.replica.http.transport import Link
@@ -158,7 +158,7 @@ class RangeReader:
         if match is None:
             raise SourceUnavailable(f"{self.shown}: 206 with Content-Range {said!r:.80}")
         first, last, size_bytes = map(int, match.groups())
-        if size_bytes > U64_MAX:
+        if size_bytes > MAX_FILE_BYTES:
             raise SourceUnavailable(f"{self.shown} claims to have {size_bytes} bytes")
         if (encoding := answer.headers.get("Content-Encoding", "identity")) != "identity":
             raise SourceUnavailable(
