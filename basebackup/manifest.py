@@ -37,8 +37,6 @@ MAX_CHUNK_BYTES = 64 * 2**20
 """Longest chunk there may be: a chunk is held in memory whole, on either side."""
 
 _HEADER = Struct(">8sIIIIQQQQQ")
-HEAD_BYTES = _HEADER.size
-"""How much of an encoded manifest tells how long it is."""
 _ENTRY = Struct(">QII32s")
 _EXTENT = Struct(">QI36x")
 """The offset and the length of an entry, without its sums."""
@@ -220,14 +218,9 @@ def decode(buffer: bytes | memoryview) -> Manifest:
     view = memoryview(buffer)
     head = _head_of(view)
     path_start, table_start, table_end = head.path_start, head.table_start, head.table_end
-    if len(view) < table_end + _DIGEST_BYTES:
-        raise CorruptManifest(
-            f"truncated: {len(view)} bytes, {table_end + _DIGEST_BYTES} are announced"
-        )
-    if len(view) > table_end + _DIGEST_BYTES:
-        raise CorruptManifest(
-            f"trailing bytes: {len(view)} bytes, {table_end + _DIGEST_BYTES} are announced"
-        )
+    if len(view) != (announced := table_end + _DIGEST_BYTES):
+        wrong_end = "truncated" if len(view) < announced else "trailing bytes"
+        raise CorruptManifest(f"{wrong_end}: {len(view)} bytes, {announced} are announced")
     digest = blake3(view[:table_end]).hexdigest()
     if digest != (told := view[table_end:].hex()):
         raise CorruptManifest(f"wrong root digest {told}, the bytes have {digest}")
@@ -251,21 +244,17 @@ def decode(buffer: bytes | memoryview) -> Manifest:
 
 
 def announced_bytes(start: bytes | memoryview) -> int:
-    """Return how long the encoded manifest is that begins with `start`, at least `HEAD_BYTES`.
+    """Return how long the encoded manifest is that begins with `start`.
 
-    To be asked before the rest is taken from somebody else: what no manifest can claim is refused.
-    Raises as `decode`.
+    What no manifest can claim is refused: raises as `decode`.
     """
     head = _head_of(memoryview(start))
-    if max(head.path_start - _HEADER.size, head.table_start - head.path_start) > TEXT_MAX_BYTES:
-        raise CorruptManifest(f"its names end at byte {head.table_start}: they are too long")
-    if not 0 < head.chunk_bytes <= MAX_CHUNK_BYTES:
-        raise CorruptManifest(f"chunk_bytes of {head.chunk_bytes}")
+    names_bytes = head.table_start - _HEADER.size
+    if names_bytes > 2 * TEXT_MAX_BYTES or not 0 < head.chunk_bytes <= MAX_CHUNK_BYTES:
+        raise CorruptManifest(f"{names_bytes} bytes of names, {head.chunk_bytes} bytes in a chunk")
     if not -(-head.size_bytes // head.chunk_bytes) <= head.chunk_count <= head.size_bytes:
-        raise CorruptManifest(
-            f"{head.chunk_count} chunks of up to {head.chunk_bytes} bytes cannot be "
-            f"{head.size_bytes} bytes"
-        )
+        what = f"{head.chunk_count} chunks of up to {head.chunk_bytes} bytes"
+        raise CorruptManifest(f"{what} cannot be {head.size_bytes} bytes")
     return head.table_end + _DIGEST_BYTES
 
 

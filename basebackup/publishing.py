@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from bootledger.basebackup.manifest import (
-    HEAD_BYTES,
     Chunk,
     Header,
     Manifest,
@@ -140,47 +139,50 @@ def _received(
     pause: Callable[[], None],
 ) -> bool:
     """Write what is missing of a manifest; return whether anything was there already."""
-
-    def asked(offset_bytes: int, length_bytes: int) -> bytes:
-        pause()
-        piece = read(offset_bytes, length_bytes)
-        if len(piece) != length_bytes:
-            raise CorruptManifest(
-                f"{len(piece)} bytes came, the manifest should have {length_bytes} at byte "
-                f"{offset_bytes}"
-            )
-        return piece
-
     with translated(temporary):
         is_file = temporary.is_file() and not temporary.is_symlink()
         here_bytes = temporary.stat().st_size if is_file else 0
-    if here_bytes <= HEAD_BYTES:
-        here_bytes, head = 0, asked(0, HEAD_BYTES)
-    else:
+    if here_bytes:
         with files.open_to_read(temporary) as file:
-            head = file.read_at(0, HEAD_BYTES)
+            start = file.read_at(0, _PIECE_BYTES)
+    else:
+        pause()
+        start = read(0, _PIECE_BYTES)
     try:
-        end_bytes = announced_bytes(head)
+        end_bytes = announced_bytes(start)
+        if not here_bytes:
+            _check_length(start, 0, end_bytes)
     except (CorruptManifest, UnknownFormat):
         if not here_bytes:
             raise
         end_bytes = 0
-    if here_bytes > end_bytes:  # not written by a call like this one, or lost with the power
+    if here_bytes > end_bytes:  # written by nobody, or damaged by a loss of power
         files.remove(temporary)
         return _received(temporary, read, files, pause)
     files.check_room(temporary.parent, end_bytes - here_bytes)
     with files.open(temporary, size_bytes=here_bytes) as file:
         offset_bytes = here_bytes
         if not here_bytes:
-            file.write_at(0, head)
-            offset_bytes = len(head)
+            file.write_at(0, start)
+            offset_bytes = len(start)
         while offset_bytes < end_bytes:
-            piece = asked(offset_bytes, min(_PIECE_BYTES, end_bytes - offset_bytes))
+            pause()
+            piece = read(offset_bytes, min(_PIECE_BYTES, end_bytes - offset_bytes))
+            _check_length(piece, offset_bytes, end_bytes)
             file.write_at(offset_bytes, piece)
             offset_bytes += len(piece)
         files.point("manifest.written")
         file.sync()
     return here_bytes > 0
+
+
+def _check_length(piece: bytes, offset_bytes: int, end_bytes: int) -> None:
+    expected_bytes = min(_PIECE_BYTES, end_bytes - offset_bytes)
+    if len(piece) != expected_bytes:
+        raise CorruptManifest(
+            f"{len(piece)} bytes came at byte {offset_bytes}, {expected_bytes} of the "
+            f"{end_bytes} that are announced were expected"
+        )
 
 
 def _named(temporary: Path, path: Path, files: Files, digest: str | None) -> Manifest:
