@@ -36,9 +36,9 @@ class Settings:
     `lag_changes`. Before a copy is restored, every byte of it is read again in any case;
     `verify_staged` does so at the start too, so that damage is known early.
     Up to `max_in_flight` chunks are fetched at once, each in a thread of its own: more than 1 only
-    if the source's `read_chunk` may be called from several threads; fewer where the source cut so
-    long chunks that all of them together could be more than `IN_FLIGHT_BYTES`. `max_bytes_per_s` bounds what
-    is fetched of a base backup, None not at all.
+    if the source's `read_chunk` may be called from several threads. Of long chunks, which the
+    source cuts, only as many as `IN_FLIGHT_BYTES` can hold. `max_bytes_per_s` bounds what is
+    fetched of a base backup, None not at all.
     A failure is recorded with the time of the next try, which is `retry_after_ms` of it and of how
     far the bootstrap is, None where no try makes sense.
     `check_restored` is given the directory of a copy when every byte of it was compared with the
