@@ -19,6 +19,7 @@ from bootledger.errors import (
     Stopped,
 )
 from bootledger.files import Files
+from bootledger.replica import unchecked
 from bootledger.replica.agreement import (
     check_not_ahead,
     check_same_history,
@@ -33,7 +34,7 @@ from bootledger.replica.inheritance import database_in_service, inherit
 from bootledger.replica.manifests import open_candidate
 from bootledger.replica.observer import Observer
 from bootledger.replica.ports import Applier, HandsOver, OpenApplier, Source, SourceIdentity
-from bootledger.replica.settings import Settings
+from bootledger.replica.settings import Settings, trusted
 from bootledger.replica.target import Target
 from bootledger.statemachine import plan
 from bootledger.statemachine.events import Checkpoint, Promote, SnapshotChunk
@@ -189,6 +190,8 @@ class Steps:
         ):
             if isinstance(self._source, HandsOver) and not candidate.path.exists():
                 self._source.hand_over(snapshot.token, candidate.path)
+            if self._settings.check_restored is not trusted:
+                unchecked.mark(self._target.directory(snapshot.generation), self._files)
             candidate.prepare()
             Copying(
                 self._source,
@@ -211,7 +214,11 @@ class Steps:
         if timeline is None:
             return
         directory = self._target.directory(snapshot.generation)
-        self._settings.check_restored(directory, lambda: self.check_stop(handle))
+        if self._settings.check_restored is not trusted:
+            check = partial(
+                self._settings.check_restored, directory, lambda: self.check_stop(handle)
+            )
+            unchecked.check(directory, check, self._files)
         with closing(self._applier(snapshot.generation)) as applier:
             applied_lsn = applier.applied_lsn()
         if applied_lsn != snapshot.lsn:
