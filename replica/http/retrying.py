@@ -22,29 +22,30 @@ TRIES = 5
 WITHIN_S = 10.0
 """No further try begins later than this after the first."""
 
-_FIRST_PAUSE_S = 0.5
+FIRST_PAUSE_S = 0.5
+"""Up to how long the first pause may take; the next ones are longer, up to 4 s."""
 
 
 class Patience:
     """The tries of one request. `asked_wait_s` may be set by a try, to what the server asked for.
 
-    Raises what the last try raised. Only `passing` is tried again, at most `tries` times, and no
-    later than `within_s` after the first.
+    Raises what the last try raised. Only `passing` is tried again, at most `tries` times (`TRIES`),
+    and no later than `within_s` after the first (`WITHIN_S`).
     """
 
     def __init__(
         self,
         passing: type[SourceUnavailable] = SourceUnavailable,
         *,
-        tries: int = TRIES,
-        within_s: float = WITHIN_S,
-        first_pause_s: float = _FIRST_PAUSE_S,
+        tries: int | None = None,
+        within_s: float | None = None,
+        first_pause_s: float | None = None,
     ) -> None:
         self.asked_wait_s = 0.0
-        self._backoff = wait_random_exponential(multiplier=first_pause_s, max=4.0)
+        self._backoff = wait_random_exponential(multiplier=first_pause_s or FIRST_PAUSE_S, max=4.0)
         self._retrying = Retrying(
             retry=retry_if_exception_type(passing),
-            stop=stop_after_attempt(tries) | stop_before_delay(within_s),
+            stop=stop_after_attempt(tries or TRIES) | stop_before_delay(within_s or WITHIN_S),
             wait=self._wait,
             reraise=True,
         )

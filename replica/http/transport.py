@@ -78,12 +78,12 @@ class Link:
         context: ssl.SSLContext | None,
         connections: int,
         *,
-        connect_s: float = CONNECT_S,
-        patience_s: float = PATIENCE_S,
+        timeout_s: float | None = None,
     ) -> None:
-        """`context` is needed for https; for the times see `CONNECT_S` and `PATIENCE_S`."""
+        """`context` is needed for https. `timeout_s` is for `CONNECT_S` and `PATIENCE_S`."""
         self.address = address
-        self._connect_s, self._patience_s = connect_s, patience_s
+        self._connect_s = CONNECT_S if timeout_s is None else timeout_s
+        self._patience_s = PATIENCE_S if timeout_s is None else timeout_s
         if address.scheme == "https":
             self._pool: HTTPConnectionPool = _SecurePool(
                 address.host, address.port, maxsize=connections, block=True, ssl_context=context

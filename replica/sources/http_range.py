@@ -81,8 +81,7 @@ class RangeReader:
             address,
             access.context() if address.scheme == "https" else None,
             connections,
-            connect_s=timeout_s,
-            patience_s=timeout_s,
+            timeout_s=timeout_s,
         )
 
     def look(self) -> Remote:
