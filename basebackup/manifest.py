@@ -24,7 +24,7 @@ from blake3 import blake3
 from crc32c import crc32c
 
 from bootledger.errors import CorruptManifest, InvalidValue, UnknownFormat
-from bootledger.positions import check_text, check_u64
+from bootledger.positions import TEXT_MAX_BYTES, check_text, check_u64
 from bootledger.statemachine.ranges import Range
 
 MAGIC = b"BLMANIF\0"
@@ -216,6 +216,63 @@ def decode(buffer: bytes | memoryview) -> Manifest:
     value, and the chunk where there is one.
     """
     view = memoryview(buffer)
+    head = _head_of(view)
+    path_start, table_start, table_end = head.path_start, head.table_start, head.table_end
+    if len(view) != (announced := table_end + _DIGEST_BYTES):
+        wrong_end = "truncated" if len(view) < announced else "trailing bytes"
+        raise CorruptManifest(f"{wrong_end}: {len(view)} bytes, {announced} are announced")
+    digest = blake3(view[:table_end]).hexdigest()
+    if digest != (told := view[table_end:].hex()):
+        raise CorruptManifest(f"wrong root digest {told}, the bytes have {digest}")
+    try:
+        manifest = Manifest(
+            source_identity=str(view[_HEADER.size : path_start], "utf-8"),
+            timeline=head.timeline,
+            start_lsn=head.start_lsn,
+            checkpoint_lsn=head.checkpoint_lsn,
+            path=str(view[path_start:table_start], "utf-8"),
+            size_bytes=head.size_bytes,
+            chunk_bytes=head.chunk_bytes,
+            chunk_count=head.chunk_count,
+            table=view[table_start:table_end],
+            digest=digest,
+        )
+    except (InvalidValue, UnicodeDecodeError) as wrong:
+        raise CorruptManifest(str(wrong)) from wrong
+    validate(manifest)
+    return manifest
+
+
+def announced_bytes(start: bytes | memoryview) -> int:
+    """Return how long the encoded manifest is that begins with `start`.
+
+    What no manifest can claim is refused: raises as `decode`.
+    """
+    head = _head_of(memoryview(start))
+    names_bytes = head.table_start - _HEADER.size
+    if names_bytes > 2 * TEXT_MAX_BYTES or not 0 < head.chunk_bytes <= MAX_CHUNK_BYTES:
+        raise CorruptManifest(f"{names_bytes} bytes of names, {head.chunk_bytes} bytes in a chunk")
+    if not -(-head.size_bytes // head.chunk_bytes) <= head.chunk_count <= head.size_bytes:
+        what = f"{head.chunk_count} chunks of up to {head.chunk_bytes} bytes"
+        raise CorruptManifest(f"{what} cannot be {head.size_bytes} bytes")
+    return head.table_end + _DIGEST_BYTES
+
+
+class _Head(NamedTuple):
+    """The fixed part of an encoded manifest, and where the others end."""
+
+    chunk_bytes: int
+    path_start: int
+    table_start: int
+    table_end: int
+    timeline: int
+    start_lsn: int
+    checkpoint_lsn: int
+    size_bytes: int
+    chunk_count: int
+
+
+def _head_of(view: memoryview) -> _Head:
     if bytes(view[: len(MAGIC)]) != MAGIC[: len(view)]:
         raise CorruptManifest(f"not a manifest: it begins with {bytes(view[: len(MAGIC)])!r}")
     if len(view) < _HEADER.size:
@@ -226,38 +283,10 @@ def decode(buffer: bytes | memoryview) -> Manifest:
             f"manifest format {version} is unknown, this version reads format {FORMAT}",
             hint="use the version of bootledger that the source uses",
         )
-    timeline, start_lsn, checkpoint_lsn, size_bytes, chunk_count = numbers
     path_start = _HEADER.size + identity_bytes
     table_start = path_start + path_bytes
-    table_end = table_start + chunk_count * _ENTRY.size
-    if len(view) < table_end + _DIGEST_BYTES:
-        raise CorruptManifest(
-            f"truncated: {len(view)} bytes, {table_end + _DIGEST_BYTES} are announced"
-        )
-    if len(view) > table_end + _DIGEST_BYTES:
-        raise CorruptManifest(
-            f"trailing bytes: {len(view)} bytes, {table_end + _DIGEST_BYTES} are announced"
-        )
-    digest = blake3(view[:table_end]).hexdigest()
-    if digest != (told := view[table_end:].hex()):
-        raise CorruptManifest(f"wrong root digest {told}, the bytes have {digest}")
-    try:
-        manifest = Manifest(
-            source_identity=str(view[_HEADER.size : path_start], "utf-8"),
-            timeline=timeline,
-            start_lsn=start_lsn,
-            checkpoint_lsn=checkpoint_lsn,
-            path=str(view[path_start:table_start], "utf-8"),
-            size_bytes=size_bytes,
-            chunk_bytes=chunk_bytes,
-            chunk_count=chunk_count,
-            table=view[table_start:table_end],
-            digest=digest,
-        )
-    except (InvalidValue, UnicodeDecodeError) as wrong:
-        raise CorruptManifest(str(wrong)) from wrong
-    validate(manifest)
-    return manifest
+    table_end = table_start + numbers[-1] * _ENTRY.size
+    return _Head(chunk_bytes, path_start, table_start, table_end, *numbers)
 
 
 def validate(manifest: Manifest) -> None:

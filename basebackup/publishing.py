@@ -1,7 +1,7 @@
 """Manifests as files: a manifest that exists under its name is whole, valid and durable.
 
 The primary describes a data file while reading it once; the replica writes down what the source
-sent. Both go through `write_manifest`.
+sent. The one goes through `write_manifest`, the other through `receive_manifest`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,26 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from bootledger.basebackup.manifest import Chunk, Header, Manifest, decode, encode
-from bootledger.errors import BootledgerError, CorruptManifest, InvalidValue, UnknownFormat
+from bootledger.basebackup.manifest import (
+    Chunk,
+    Header,
+    Manifest,
+    announced_bytes,
+    decode,
+    encode,
+)
+from bootledger.errors import (
+    BootledgerError,
+    CorruptManifest,
+    InvalidValue,
+    SourceUnavailable,
+    Stopped,
+    UnknownFormat,
+)
 from bootledger.files import Files, OpenFile, temporary_path, translated
 
 DEFAULT_CHUNK_BYTES = 4 * 2**20
+_PIECE_BYTES = 2**20
 
 
 def describe(  # noqa: PLR0913 - most are the fields of the header
@@ -77,13 +92,104 @@ def write_manifest(
                 offset_bytes += len(piece)
             files.point("manifest.written")
             file.sync()
-        manifest = open_manifest(temporary, digest=digest)
-        files.point("manifest.synced")
-        with translated(path):
-            temporary.replace(path)
+        return _named(temporary, path, files, digest)
     except BootledgerError:
         files.remove(temporary)
         raise
+
+
+def receive_manifest(
+    path: Path,
+    read: Callable[[int, int], bytes],
+    files: Files,
+    *,
+    digest: str | None = None,
+    pause: Callable[[], None] = lambda: None,
+) -> Manifest:
+    """Write the encoded manifest that somebody else has, and return it open: close it when done.
+
+    `read` returns the bytes at an offset, as many as it is asked for; `pause` is called before each
+    time, and what it raises ends the call. Nobody is believed: what the first bytes announce must
+    be what a manifest can be, no more than that is taken, and there must be room for it before
+    anything is written. What a call that broke off has written stays, and the next one goes on from
+    there; if the result is wrong, it begins anew, once. Otherwise as `write_manifest`.
+    """
+    temporary = temporary_path(path)
+    try:
+        resumed = _received(temporary, read, files, pause)
+        try:
+            return _named(temporary, path, files, digest)
+        except (CorruptManifest, UnknownFormat):
+            if not resumed:
+                raise
+        files.remove(temporary)
+        _received(temporary, read, files, pause)
+        return _named(temporary, path, files, digest)
+    except (SourceUnavailable, Stopped):
+        raise  # the next call goes on
+    except BootledgerError:
+        files.remove(temporary)
+        raise
+
+
+def _received(
+    temporary: Path,
+    read: Callable[[int, int], bytes],
+    files: Files,
+    pause: Callable[[], None],
+) -> bool:
+    """Write what is missing of a manifest; return whether anything was there already."""
+    with translated(temporary):
+        is_file = temporary.is_file() and not temporary.is_symlink()
+        here_bytes = temporary.stat().st_size if is_file else 0
+    if here_bytes:
+        with files.open_to_read(temporary) as file:
+            start = file.read_at(0, _PIECE_BYTES)
+    else:
+        pause()
+        start = read(0, _PIECE_BYTES)
+    try:
+        end_bytes = announced_bytes(start)
+        if not here_bytes:
+            _check_length(start, 0, end_bytes)
+    except (CorruptManifest, UnknownFormat):
+        if not here_bytes:
+            raise
+        end_bytes = 0
+    if here_bytes > end_bytes:  # written by nobody, or damaged by a loss of power
+        files.remove(temporary)
+        return _received(temporary, read, files, pause)
+    files.check_room(temporary.parent, end_bytes - here_bytes)
+    with files.open(temporary, size_bytes=here_bytes) as file:
+        offset_bytes = here_bytes
+        if not here_bytes:
+            file.write_at(0, start)
+            offset_bytes = len(start)
+        while offset_bytes < end_bytes:
+            pause()
+            piece = read(offset_bytes, min(_PIECE_BYTES, end_bytes - offset_bytes))
+            _check_length(piece, offset_bytes, end_bytes)
+            file.write_at(offset_bytes, piece)
+            offset_bytes += len(piece)
+        files.point("manifest.written")
+        file.sync()
+    return here_bytes > 0
+
+
+def _check_length(piece: bytes, offset_bytes: int, end_bytes: int) -> None:
+    expected_bytes = min(_PIECE_BYTES, end_bytes - offset_bytes)
+    if len(piece) != expected_bytes:
+        raise CorruptManifest(
+            f"{len(piece)} bytes came at byte {offset_bytes}, {expected_bytes} of the "
+            f"{end_bytes} that are announced were expected"
+        )
+
+
+def _named(temporary: Path, path: Path, files: Files, digest: str | None) -> Manifest:
+    manifest = open_manifest(temporary, digest=digest)
+    files.point("manifest.synced")
+    with translated(path):
+        temporary.replace(path)
     files.point("manifest.renamed")
     files.sync_directory(path.parent)
     files.point("manifest.published")

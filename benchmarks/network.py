@@ -20,7 +20,6 @@ from pathlib import Path
 
 from network_parts import (
     MIB,
-    PLACE,
     Memory,
     Replica,
     build,
@@ -114,8 +113,7 @@ def main() -> None:
     """Measure and print."""
     asked = [int(word) for word in sys.argv[1:]]
     mib, value_bytes, runs = (*asked, *(2048, 64 * 1024, 3)[len(asked) :])
-    PLACE.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=PLACE) as name:
+    with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         data = build(work / "primary", mib, value_bytes)
         print(f"{data.stat().st_size / MIB:.0f} MiB, values of {value_bytes} bytes", flush=True)

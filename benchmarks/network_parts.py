@@ -24,7 +24,6 @@ from bootledger.replica.database import Database
 from bootledger.replica.wire import Pinned, PinRequest, Publishing, decode_message
 
 MIB = 2**20
-PLACE = Path("/tmp/chaos")
 PROXY = Path(__file__).parents[1] / "tests" / "chaos_proxy.py"
 BOOTLEDGER = (sys.executable, "-m", "bootledger")
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from network_parts import (
     MIB,
-    PLACE,
     Replica,
     build,
     proxied,
@@ -122,8 +121,7 @@ def main() -> None:
     """Measure and print."""
     asked = [int(word) for word in sys.argv[1:]]
     count, mib = (*asked, *(50, 64)[len(asked) :])
-    PLACE.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=PLACE) as name:
+    with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         build(work / "primary", mib)
         many_at_once(work, count)

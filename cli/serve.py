@@ -10,6 +10,8 @@ from typing import Annotated
 import msgspec
 import typer
 
+from bootledger.basebackup.manifest import MAX_CHUNK_BYTES
+from bootledger.basebackup.publishing import DEFAULT_CHUNK_BYTES
 from bootledger.cli.base import REPLICATING, Json, app, path_of
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.primary_answers import Listening
@@ -72,6 +74,19 @@ def serve(  # noqa: PLR0913 - options are what a command has
         float,
         typer.Option(min=0, metavar="SECONDS", help="Share a base backup that is not older."),
     ] = 3600.0,
+    chunk_bytes: Annotated[
+        int | None,
+        typer.Option(
+            parser=size_of,
+            metavar="SIZE",
+            help="Cut base backups into chunks so long, up to 67M.",
+            show_default="4 MiB",
+        ),
+    ] = None,
+    enforce_every: Annotated[
+        float,
+        typer.Option(min=0.1, metavar="SECONDS", help="How often retention is carried out."),
+    ] = 5.0,
     max_backups: Annotated[
         int,
         typer.Option(min=1, help="How many base backups exist at once; shared ones count once."),
@@ -108,8 +123,10 @@ def serve(  # noqa: PLR0913 - options are what a command has
             client_ca=client_ca,
             insecure=insecure,
             max_bytes_per_s=max_rate,
-            limits=Limits(connections=max_connections),
+            limits=Limits(connections=max_connections, enforce_every_s=enforce_every),
         )
+        if chunk_bytes is not None and chunk_bytes > MAX_CHUNK_BYTES:
+            raise InvalidValue(f"--chunk-bytes is at most {MAX_CHUNK_BYTES}, not {chunk_bytes}")
         retention = Retention(
             keep_changes=keep_changes,
             slot_max_changes=slot_max_changes,
@@ -124,6 +141,7 @@ def serve(  # noqa: PLR0913 - options are what a command has
             retention=retention,
             reuse_backups_s=reuse_backups_for,
             max_backups=max_backups,
+            chunk_bytes=chunk_bytes or DEFAULT_CHUNK_BYTES,
         ) as served:
             server.serve(served, options, listening)
 

@@ -94,7 +94,8 @@ class Copying:
 
     def _several(self) -> None:
         missing = self._candidate.missing(self._snapshot.staged)
-        workers = Workers(self._settings.max_in_flight, missing, self._work)
+        most = self._settings.in_flight(self._candidate.manifest.chunk_bytes)
+        workers = Workers(most, missing, self._work)
         with workers:
             running, error = workers.count, None
             while running and error is None:

@@ -14,6 +14,8 @@ from bootledger.replica.ports import Pause
 
 DEFAULT_BATCH_CHANGES = 1000
 DEFAULT_LAG_CHANGES = 1000
+IN_FLIGHT_BYTES = 96 * 2**20
+"""How many bytes of chunks are held in memory at once, unless one chunk alone is longer."""
 
 
 def never() -> str | None:
@@ -34,8 +36,9 @@ class Settings:
     `lag_changes`. Before a copy is restored, every byte of it is read again in any case;
     `verify_staged` does so at the start too, so that damage is known early.
     Up to `max_in_flight` chunks are fetched at once, each in a thread of its own: more than 1 only
-    if the source's `read_chunk` may be called from several threads. `max_bytes_per_s` bounds what
-    is fetched of a base backup, None not at all.
+    if the source's `read_chunk` may be called from several threads. Of long chunks, which the
+    source cuts, only as many as `IN_FLIGHT_BYTES` can hold. `max_bytes_per_s` bounds what is
+    fetched of a base backup, None not at all.
     A failure is recorded with the time of the next try, which is `retry_after_ms` of it and of how
     far the bootstrap is, None where no try makes sense.
     `check_restored` is given the directory of a copy when every byte of it was compared with the
@@ -57,6 +60,10 @@ class Settings:
     keep_changes: int | None = None
     stop: Callable[[], str | None] = never
     clock: Clock = now_ms
+
+    def in_flight(self, chunk_bytes: int) -> int:
+        """Return how many chunks of up to `chunk_bytes` may be fetched at once."""
+        return min(self.max_in_flight, max(1, IN_FLIGHT_BYTES // chunk_bytes))
 
     def __post_init__(self) -> None:
         """Raise `InvalidValue` if not even the last change were kept."""

@@ -19,6 +19,7 @@ from bootledger.errors import (
     Stopped,
 )
 from bootledger.files import Files
+from bootledger.replica import unchecked
 from bootledger.replica.agreement import (
     changes_after,
     check_not_ahead,
@@ -36,7 +37,7 @@ from bootledger.replica.inheritance import database_in_service, inherit
 from bootledger.replica.manifests import open_candidate
 from bootledger.replica.observer import Observer
 from bootledger.replica.ports import Applier, HandsOver, OpenApplier, Source, SourceIdentity
-from bootledger.replica.settings import Settings
+from bootledger.replica.settings import Settings, trusted
 from bootledger.replica.target import Target
 from bootledger.statemachine import plan
 from bootledger.statemachine.events import Checkpoint, Promote, SnapshotChunk
@@ -180,7 +181,9 @@ class Steps:
         self, snapshot: Snapshot, handle: BootstrapHandle
     ) -> AbstractContextManager[Candidate]:
         directory = self._target.create_generation(snapshot.generation, handle.intent_id)
-        return open_candidate(self._source, snapshot, directory, self._files)
+        return open_candidate(
+            self._source, snapshot, directory, self._files, lambda: self.check_stop(handle)
+        )
 
     def _fetch(self, snapshot: Snapshot, handle: BootstrapHandle) -> None:
         """Stage every missing chunk; what is here already is not fetched."""
@@ -190,6 +193,8 @@ class Steps:
         ):
             if isinstance(self._source, HandsOver) and not candidate.path.exists():
                 self._source.hand_over(snapshot.token, candidate.path)
+            if self._settings.check_restored is not trusted:
+                unchecked.mark(self._target.directory(snapshot.generation), self._files)
             candidate.prepare()
             Copying(
                 self._source,
@@ -212,7 +217,11 @@ class Steps:
         if timeline is None:
             return
         directory = self._target.directory(snapshot.generation)
-        self._settings.check_restored(directory, lambda: self.check_stop(handle))
+        if self._settings.check_restored is not trusted:
+            check = partial(
+                self._settings.check_restored, directory, lambda: self.check_stop(handle)
+            )
+            unchecked.check(directory, check, self._files)
         with closing(self._applier(snapshot.generation)) as applier:
             applied_lsn = applier.applied_lsn()
         if applied_lsn != snapshot.lsn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -26,6 +26,7 @@ from bootledger.replica.ports import (
     unnoticed,
 )
 from bootledger.replica.wire import PrimaryInfo
+from bootledger.threads import in_background
 
 T = TypeVar("T")
 _LOOK_EVERY_S = 0.1
@@ -52,15 +53,7 @@ class StoppableSource:
             raise Stopped(cause, hint="the same command goes on from here")
 
     def _ask(self, question: Callable[[], T], pause: Pause | None = None) -> T:
-        answer: Future[T] = Future()
-
-        def ask() -> None:
-            try:
-                answer.set_result(question())
-            except BaseException as error:  # noqa: BLE001 - it is raised where it was asked
-                answer.set_exception(error)
-
-        threading.Thread(target=ask, name="bootledger-asks", daemon=True).start()
+        answer = in_background(question)
         while not wait([answer], timeout=_LOOK_EVERY_S).done:
             (pause or self._check_stop)()
         return answer.result()

@@ -10,13 +10,14 @@ from pathlib import Path
 from bootledger.errors import Unavailable
 from bootledger.files import Files
 from bootledger.operator_events import OperatorSink, log_operator_event
+from bootledger.replica import unchecked
 from bootledger.replica.backoff import backoff_ms
 from bootledger.replica.database import Database
 from bootledger.replica.identity import LEDGER_NAME, read_identity
 from bootledger.replica.intent_log import IntentLog
 from bootledger.replica.keeping import Keeper
 from bootledger.replica.observer import Observer
-from bootledger.replica.ports import OpenApplier, Source
+from bootledger.replica.ports import Applier, OpenApplier, Source
 from bootledger.replica.readers import IDENTITY_NAME
 from bootledger.replica.replication import ReplicaReplication
 from bootledger.replica.settings import Settings
@@ -25,8 +26,14 @@ from bootledger.replica.waiting import Patience, wait
 
 
 def applier(files: Files) -> OpenApplier:
-    """Return what opens the database of a generation."""
-    return partial(Database.open, files=files, name="applier")
+    """Return what opens the database of a generation, once it was checked if it must be."""
+
+    def opened(directory: Path) -> Applier:
+        if unchecked.is_marked(directory):
+            unchecked.check(directory, partial(Database.check_unopened, directory), files)
+        return Database.open(directory, files, name="applier")
+
+    return opened
 
 
 @contextmanager

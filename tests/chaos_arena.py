@@ -151,8 +151,9 @@ class Arena:
     def start_server(self) -> None:
         """Serve the primary, always at the same address."""
         argv = ["serve", str(self.primary), "--listen", self.address, *self.serve_options]
+        argv += ["--chunk-bytes", str(self.chunk_bytes), "--enforce-every", "0.5"]
         out = self.place / "server.out"
-        self.server = self.nursery.start(argv, out, chunk_bytes=self.chunk_bytes)
+        self.server = self.nursery.start(argv, out)
 
     def start_replica(self) -> None:
         """Begin another life of the replica."""

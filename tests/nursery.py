@@ -57,15 +57,10 @@ def nurse() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _live(argv: list[str], out: str, err: str, chunk_bytes: int | None) -> None:
+def _live(argv: list[str], out: str, err: str) -> None:
     """Be the command, and end with its exit code."""
     from bootledger.cli import main  # noqa: PLC0415
-    from bootledger.primary.http.limits import Limits  # noqa: PLC0415
-    from bootledger.primary.service import Primary  # noqa: PLC0415
 
-    if chunk_bytes:
-        Limits.__init__.__kwdefaults__["enforce_every_s"] = 0.5
-        Primary.open.__func__.__kwdefaults__["chunk_bytes"] = chunk_bytes
     for fd, path in ((0, os.devnull), (1, out), (2, err)):
         flags = os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND
         os.dup2(os.open(path, flags), fd)
@@ -86,15 +81,13 @@ def _live(argv: list[str], out: str, err: str, chunk_bytes: int | None) -> None:
 class Command:
     """One command that was started. `out` and `err` are what it printed so far."""
 
-    def __init__(
-        self, nursery: Nursery, argv: list[str], out: Path, chunk_bytes: int | None
-    ) -> None:
+    def __init__(self, nursery: Nursery, argv: list[str], out: Path) -> None:
         self._nursery = nursery
         self.out, self.err = out, out.with_suffix(".err")
         for path in (self.out, self.err):
             path.touch()  # whoever looks early sees that nothing was said
         paths = {"out": str(self.out), "err": str(self.err)}
-        self.pid = nursery.ask({"argv": argv, **paths, "chunk_bytes": chunk_bytes})
+        self.pid = nursery.ask({"argv": argv, **paths})
         self.code: int | None = None
 
     def poll(self) -> int | None:
@@ -132,13 +125,9 @@ class Nursery:
             text=True,
         )
 
-    def start(self, argv: list[str], out: Path, *, chunk_bytes: int | None = None) -> Command:
-        """Start `bootledger` with these arguments; what it prints is appended to `out`.
-
-        With `chunk_bytes` a primary that it serves is one of seconds: its base backups are cut into
-        chunks of that size, and twice a second the log is pruned. No option of the command does so.
-        """
-        return Command(self, argv, out, chunk_bytes)
+    def start(self, argv: list[str], out: Path) -> Command:
+        """Start `bootledger` with these arguments; what it prints is appended to `out`."""
+        return Command(self, argv, out)
 
     def ask(self, what: object) -> int:
         """Ask the process that forks, and return what it answered."""

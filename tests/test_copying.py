@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from replicas import Counts, quiet
 
-from bootledger.basebackup.manifest import Chunk
+from bootledger.basebackup.manifest import MAX_CHUNK_BYTES, Chunk
 from bootledger.basebackup.staging import _Syncs
 from bootledger.errors import (
     ClosedByOperator,
@@ -133,8 +133,8 @@ def whole_window(monkeypatch: pytest.MonkeyPatch) -> None:
 class Meeting:
     """Lets nobody go on before so many are there, and counts how many are."""
 
-    def __init__(self, wanted: int) -> None:
-        self.wanted, self.most = wanted, 0
+    def __init__(self, wanted: int, *, linger_s: float = 0.0) -> None:
+        self.wanted, self.most, self.linger_s = wanted, 0, linger_s
         self._there = 0
         self._change = Condition()
 
@@ -144,6 +144,8 @@ class Meeting:
             self.most = max(self.most, self._there)
             self._change.notify_all()
             self._change.wait_for(lambda: self.most >= self.wanted, timeout=60)
+        time.sleep(self.linger_s)
+        with self._change:
             self._there -= 1
 
 
@@ -159,6 +161,17 @@ def test_as_many_are_in_flight_as_may_be_and_never_more(tmp_path: Path) -> None:
     assert meeting.most == 8
     assert sorted(source.asked) == list(range(CHUNKS))
     assert data_of(tmp_path) == snapshot_of()
+
+
+@pytest.mark.usefixtures("whole_window")
+def test_long_chunks_are_fewer_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded in bytes: the source chooses how long its chunks are, not how many fit."""
+    assert Settings(max_in_flight=16).in_flight(MAX_CHUNK_BYTES) == 1
+    assert Settings(max_in_flight=16).in_flight(4 * 2**20) == 16
+    monkeypatch.setattr("bootledger.replica.settings.IN_FLIGHT_BYTES", 3 * CHUNK_BYTES + 1)
+    meeting = Meeting(3, linger_s=0.05)
+    replicate(tmp_path, Slow(meeting))
+    assert meeting.most == 3
 
 
 def test_one_in_flight_needs_no_thread(tmp_path: Path) -> None:

@@ -70,5 +70,27 @@ def test_a_copy_is_checked_before_it_is_opened(tmp_path: Path) -> None:
 
     settings = Settings(check_restored=check)
     replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
-    assert checked == [{"data.mdb", "intent", "manifest"}]
+    assert checked == [{"data.mdb", "intent", "manifest", "unchecked"}]
+    assert not (tmp_path / "replica" / "gen-0001" / "unchecked").exists()
+    assert_equal(tmp_path / "primary", tmp_path / "replica")
+
+
+def test_a_copy_that_was_not_checked_is_not_opened_by_who_would_trust_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fetched by one start, gone on with by another that trusts its own source: checked as well."""
+    make_primary(tmp_path / "primary")
+
+    def never(_: Path, __: object = None) -> None:
+        raise CorruptRecord("it would crash LMDB")
+
+    settings = Settings(check_restored=never)
+    with pytest.raises(CorruptRecord):
+        replicate(tmp_path / "primary", tmp_path / "replica", settings=settings)
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "check_unopened", never)
+        with pytest.raises(CorruptRecord):
+            replicate(tmp_path / "primary", tmp_path / "replica")
+    assert (tmp_path / "replica" / "gen-0001" / "unchecked").exists()
+    replicate(tmp_path / "primary", tmp_path / "replica")
     assert_equal(tmp_path / "primary", tmp_path / "replica")

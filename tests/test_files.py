@@ -168,6 +168,19 @@ def test_a_file_is_allocated_read_and_written_at_offsets(tmp_path: Path) -> None
         assert file.size_bytes() == 1000
 
 
+@pytest.mark.parametrize("size_bytes", [2**50, 2**63 - 1, 2**63, 2**64 - 1])
+def test_no_size_is_too_large_to_be_refused(tmp_path: Path, size_bytes: int) -> None:
+    """More than the disk has, or any file can have: no room, and no file is left behind."""
+    path = tmp_path / "candidate"
+    with pytest.raises(OutOfSpace, match=str(size_bytes)):
+        Files().open(path, size_bytes=size_bytes)
+    assert list(tmp_path.iterdir()) == []
+    path.write_bytes(b"what was there")
+    with pytest.raises(OutOfSpace):
+        Files().open(path, size_bytes=size_bytes)
+    assert path.read_bytes() == b"what was there"
+
+
 def test_removing_is_repeatable_for_files_directories_and_links(tmp_path: Path) -> None:
     """What is gone may be removed again; a link is removed, not what it points to."""
     files, kept = Files(), tmp_path / "kept"

@@ -27,8 +27,17 @@ MODULES = {
 MOST_LINES = 320
 
 PURE = re.compile(
-    r"bootledger\.(statemachine|diagrams|basebackup\.(manifest|reddb_(fields|manifest|stream|wire)))(\.|$)"
+    r"bootledger\.(statemachine|diagrams|projections\.forecast|basebackup\.(manifest|reddb_(fields|manifest|stream|wire)))(\.|$)"
 )
+"""Rooms that are pure as a whole; so is every module that says of itself that it is."""
+SAYS_PURE = re.compile(r"\bPure[.:]")
+EXCUSED = {
+    "bootledger.projections.explain": {"uuid"},  # for the type
+    "bootledger.projections.standing": {"uuid"},  # for the type
+    "bootledger.replica.http.failures": {"socket"},  # for the class of one of its errors
+    "bootledger.simulation.powerloss.states": {"random"},  # seeded by who asks
+    "bootledger.simulation.powerloss.trace": {"pathlib"},  # paths as names, nothing is opened
+}
 IMPURE = {
     "asyncio",
     "datetime",
@@ -79,11 +88,20 @@ def imports(module: str) -> set[str]:
     return found
 
 
+def is_pure(module: str) -> bool:
+    """Whether a module is in a pure room, or its docstring says that it is pure."""
+    said = ast.get_docstring(tree(module)) or ""
+    return bool(PURE.match(module) or SAYS_PURE.search(said))
+
+
 def calls(module: str) -> Iterator[tuple[str, ast.Call]]:
     """Every call by a dotted or bare name, with the name as it is written."""
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
             yield ast.unparse(node.func), node
+
+
+PURE_MODULES = [module for module in MODULES if is_pure(module)]
 
 
 def is_rename(name: str, call: ast.Call) -> bool:
@@ -127,13 +145,20 @@ def test_transitions_has_one_door() -> None:
     assert {m for m in MODULES if "transitions" in imports(m)} == TRANSITIONS_IMPORTERS
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if PURE.match(module)])
+@pytest.mark.parametrize("module", PURE_MODULES)
 def test_pure_rooms_import_no_world(module: str) -> None:
     """No clock, no disk, no process and no randomness is in reach of the core."""
-    assert imports(module) & IMPURE == set()
+    assert imports(module) & IMPURE == EXCUSED.get(module, set())
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if PURE.match(module)])
+def test_who_says_to_be_pure_is_looked_at() -> None:
+    """The modules that the network rests on are among them."""
+    named = "pacing replica.seal replica.wire replica.window replica.backoff replica.http.mirrors"
+    assert {f"bootledger.{name}" for name in named.split()} <= set(PURE_MODULES)
+    assert set(PURE_MODULES) >= EXCUSED.keys()
+
+
+@pytest.mark.parametrize("module", PURE_MODULES)
 def test_pure_rooms_open_nothing(module: str) -> None:
     """`open` needs no import, so it is looked for by name."""
     assert [name for name, _ in calls(module) if name in ("open", "input", "__import__")] == []

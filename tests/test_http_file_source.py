@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import socket
 import time
 import traceback
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import processes
 import pytest
@@ -32,11 +35,13 @@ from bootledger.errors import (
     NotAllowed,
     SnapshotLost,
     SourceUnavailable,
+    Stopped,
 )
 from bootledger.files import Files
 from bootledger.replica.http.access import Access
 from bootledger.replica.ports import OpenApplier, Source
 from bootledger.replica.readers import data_file
+from bootledger.replica.settings import Settings
 from bootledger.replica.sources.appliers import open_file_copy
 from bootledger.replica.sources.http_access import read_headers, read_token
 from bootledger.replica.sources.http_file import HttpFileSource
@@ -206,7 +211,7 @@ def test_another_version_is_a_lost_pin(what: Lying, address: str, lie: dict[str,
         ({"headers": {"Content-Range": "bytes 0-0/*"}}, SourceUnavailable, "Content-Range"),
         ({"headers": {"Content-Range": "lines 0-0/9"}}, SourceUnavailable, "Content-Range"),
         (
-            {"headers": {"Content-Range": f"bytes 0-0/{2**64}"}},
+            {"headers": {"Content-Range": f"bytes 0-0/{2**63}"}},
             SourceUnavailable,
             "claims",
         ),
@@ -268,6 +273,48 @@ def test_what_fails_in_passing_is_asked_for_again(what: Lying, address: str, tar
     what.failures = 3
     copied(source_of("http", address, target), target)
     assert copy_of(target) == DATA
+
+
+def test_a_head_that_drips_is_not_waited_for() -> None:
+    """A server that sends a byte now and then, and never a whole head, is hung up on."""
+    dripping = b"HTTP/1.1 206 Partial Content\r\nX: " + b"x" * 120
+    sent = 0
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            nonlocal sent
+            there, _ = server.accept()
+            with there, contextlib.suppress(OSError):
+                for byte in dripping:
+                    there.sendall(bytes((byte,)))
+                    sent += 1
+                    time.sleep(0.03)
+
+        thread = Thread(target=drip)
+        thread.start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/big.bin"
+        reader = RangeReader(address, Access(), attempts=1, timeout_s=0.3, request_s=0.6)
+        with pytest.raises(SourceUnavailable, match="in time"):
+            reader.look()
+        reader.close()
+        thread.join()
+    assert 0 < sent < len(dripping)
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["by the limit", "by the server"])
+def test_a_stop_is_heard_whatever_is_waited_for(
+    what: Lying, address: str, target: Path, silent: bool
+) -> None:
+    """Neither the bandwidth limit nor a server that says nothing any more delays a stop."""
+    rate = None if silent else CHUNK_BYTES / 20
+    what.silent_after = 4 if silent else None
+    source = source_with(address, target, max_bytes_per_s=rate)
+    began_s = time.monotonic()
+    stop = Settings(stop=lambda: "enough" if time.monotonic() - began_s > 1 else None)
+    with pytest.raises(Stopped, match="enough"):
+        copied(source, target, settings=stop)
+    assert time.monotonic() - began_s < 10, "twenty seconds is what there was to wait for"
+    what.enough.set()
 
 
 def test_last_modified_is_trusted_by_name_only(what: Lying, address: str) -> None:

@@ -432,7 +432,7 @@ def test_a_busy_primary_is_waited_for_by_those_who_fetch(
 def test_a_request_outlives_a_restart(primary: Primary, monkeypatch: pytest.MonkeyPatch) -> None:
     """A primary that dies in the middle of its answer and comes back is asked again."""
     monkeypatch.setattr(retrying, "TRIES", 5)
-    monkeypatch.setattr(retrying, "_BACKOFF", lambda state: 0.2)
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.2)
     with Speaker(lambda asked: [OK + b"Content-Length: 300\r\n\r\n{", None]) as dying:
         port = dying.port
         with HttpSource.open(dying.url, slot="x") as source:

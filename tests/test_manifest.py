@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from blake3 import blake3
@@ -23,14 +24,21 @@ from bootledger.basebackup.manifest import (
     decode,
     encode,
 )
-from bootledger.basebackup.publishing import describe, open_manifest, write_manifest
+from bootledger.basebackup.publishing import (
+    describe,
+    open_manifest,
+    receive_manifest,
+    write_manifest,
+)
 from bootledger.errors import (
     BootledgerError,
     Corrupted,
     CorruptManifest,
     InvalidValue,
+    OutOfSpace,
     SimulatedCrash,
     SourceUnavailable,
+    Stopped,
     Unavailable,
     UnknownFormat,
 )
@@ -449,6 +457,106 @@ def test_what_fails_on_the_way_leaves_the_old_manifest(tmp_path: Path) -> None:
         write_manifest(path, [b"<html>502 Bad Gateway</html>" * 9], Files())
     assert [p.name for p in tmp_path.iterdir()] == ["manifest"]
     assert path.read_bytes() == GOLDEN
+
+
+BIG = Header(
+    source_identity="db",
+    timeline=1,
+    start_lsn=1,
+    checkpoint_lsn=2,
+    path="data.mdb",
+    size_bytes=80_000,
+    chunk_bytes=1,
+    chunk_count=80_000,
+)
+
+
+class Elsewhere:
+    """A manifest of several pieces that somebody else has: what it was asked for, and breaks."""
+
+    def __init__(self, *, breaks_at: int | None = None) -> None:
+        self.encoded = b"".join(encode(BIG, (Chunk.of(n, n, b"x") for n in range(80_000))))
+        self.digest = self.encoded[-32:].hex()
+        self.breaks_at, self.asked = breaks_at, list[int]()
+
+    def read(self, offset_bytes: int, length_bytes: int) -> bytes:
+        self.asked.append(offset_bytes)
+        if offset_bytes and offset_bytes == self.breaks_at:
+            raise SourceUnavailable("the link broke")
+        return self.encoded[offset_bytes : offset_bytes + length_bytes]
+
+
+def test_a_manifest_that_broke_off_goes_on_where_it_was(tmp_path: Path) -> None:
+    """No piece comes twice; a stop between two pieces breaks off in the same way."""
+    there, path = Elsewhere(breaks_at=2**21), tmp_path / "manifest"
+    with pytest.raises(SourceUnavailable):
+        receive_manifest(path, there.read, Files(), digest=there.digest)
+    assert not path.exists()
+
+    def stop() -> None:
+        raise Stopped("enough")
+
+    with pytest.raises(Stopped):
+        receive_manifest(path, there.read, Files(), digest=there.digest, pause=stop)
+    assert there.asked == [0, 2**20, 2**21]
+    there.breaks_at = None
+    receive_manifest(path, there.read, Files(), digest=there.digest).close()
+    assert there.asked == [0, 2**20, 2**21, 2**21, 3 * 2**20]
+    assert path.read_bytes() == there.encoded
+    assert [p.name for p in tmp_path.iterdir()] == ["manifest"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", b"\0" * 9_000_000, GOLDEN])
+def test_what_lies_there_instead_of_a_part_is_fetched_anew(tmp_path: Path, damage: bytes) -> None:
+    """Whatever was left behind under that name, the manifest that was pinned comes of it."""
+    there, path = Elsewhere(), tmp_path / "manifest"
+    (tmp_path / ".manifest.tmp").write_bytes(damage)
+    receive_manifest(path, there.read, Files(), digest=there.digest).close()
+    assert path.read_bytes() == there.encoded
+    (tmp_path / ".manifest.tmp").write_bytes(there.encoded[:2000] + bytes(2**20))
+    receive_manifest(path, there.read, Files(), digest=there.digest).close()
+    assert path.read_bytes() == there.encoded
+
+
+def _claiming(**claims: int) -> bytes:
+    return next(encode(SimpleNamespace(**{**vars(BIG), **claims}), ()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("start", "expected", "words"),
+    [
+        (bytes(100), CorruptManifest, "not a manifest"),
+        (_claiming(chunk_count=2**63) + b"dbdata.mdb", CorruptManifest, "cannot be"),
+        (_claiming(chunk_bytes=2**27) + b"dbdata.mdb", CorruptManifest, "bytes in a chunk"),
+        (
+            _claiming(size_bytes=2**50, chunk_count=2**50) + b"dbdata.mdb",
+            CorruptManifest,
+            "announced",
+        ),
+    ],
+)
+def test_nothing_of_what_cannot_be_a_manifest_is_written(
+    tmp_path: Path, start: bytes, expected: type[Exception], words: str
+) -> None:
+    """The first piece decides; an endless stream of anything ends there."""
+    asked = []
+
+    def endless(offset_bytes: int, length_bytes: int) -> bytes:
+        asked.append(offset_bytes)
+        return (b"" if offset_bytes else start).ljust(length_bytes + 1, b"\0")
+
+    with pytest.raises(expected, match=words):
+        receive_manifest(tmp_path / "manifest", endless, Files())
+    assert asked == [0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_without_room_is_not_begun(tmp_path: Path) -> None:
+    """More than the disk has is refused before anything of it is written."""
+    start = _claiming(size_bytes=2**50, chunk_count=2**50) + b"dbdata.mdb"
+    with pytest.raises(OutOfSpace):
+        receive_manifest(tmp_path / "manifest", lambda _, n: start.ljust(n, b"\0"), Files())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_shrinks_while_it_is_described_is_refused(data_file: Path) -> None:

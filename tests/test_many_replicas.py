@@ -41,7 +41,8 @@ def replicate_at_once(place: Path, count: int, *, records: int, chunk_bytes: int
     targets = [place / f"replica-{number}" for number in range(count)]
     with nursery() as commands:
         argv = ["serve", str(primary), "--listen", "127.0.0.1:0", "--reuse-backups-for", REUSE_S]
-        server = commands.start(argv, place / "server.out", chunk_bytes=chunk_bytes)
+        argv += ["--chunk-bytes", str(chunk_bytes), "--enforce-every", "0.5"]
+        server = commands.start(argv, place / "server.out")
         address = _address(server)
         replicas = [
             commands.start(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -72,6 +72,9 @@ class Lying:
     """So many requests in a row get a 503."""
     after: int = 0
     """Lies only once so many requests were answered truthfully."""
+    silent_after: int | None = None
+    """Says nothing once it has answered so many requests, until `enough`, for 20 s at most."""
+    enough: Event = field(default_factory=Event)
     requests: list[str] = field(default_factory=list)
     """The Range of each request, in order."""
     seen: list[dict[str, str]] = field(default_factory=list)
@@ -114,6 +117,8 @@ def answer(request: BaseHTTPRequestHandler, what: Lying) -> None:
     what.requests.append(asked)
     what.seen.append(dict(request.headers.items()))
     lies = len(what.requests) > what.after
+    if what.silent_after is not None and len(what.requests) > what.silent_after:
+        what.enough.wait(20)
     if what.failures:
         what.failures -= 1
         return send(request, 503, {}, b"")

@@ -11,7 +11,8 @@ from bootledger.errors import InvalidValue, SnapshotLost
 
 _PRINTABLE = re.compile(r"[!-~]+", re.ASCII)
 _TOKEN = re.compile(r"(?!\.+$)[0-9A-Za-z._-]{1,255}", re.ASCII)
-_PORTS = {"http": 80, "https": 443}
+PORTS = {"http": 80, "https": 443}
+"""The ports of the schemes that are spoken."""
 
 
 class Address(NamedTuple):
@@ -24,7 +25,7 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
+        port = "" if self.port == PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}{self.path}"
 
     @property
@@ -56,12 +57,12 @@ def parse_address(url: object, what: str = "the address") -> Address:
         port = parts.port
     except ValueError as wrong:
         raise InvalidValue(f"{what} is no URL: {wrong}") from wrong
-    if parts.scheme not in _PORTS or not parts.hostname or port == 0:
+    if parts.scheme not in PORTS or not parts.hostname or port == 0:
         raise InvalidValue(f"{what} must be http://HOST:PORT or https://HOST:PORT, not {url!r}")
     path = parts.path.rstrip("/")
     if "//" in path or any(part in (".", "..") for part in path.split("/")):
         raise InvalidValue(f"{what} must have a plain path, not {parts.path!r}")
-    return Address(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], path)
+    return Address(parts.scheme, parts.hostname, port or PORTS[parts.scheme], path)
 
 
 def check_token(token: object) -> str:

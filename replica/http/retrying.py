@@ -24,21 +24,32 @@ TRIES = 5
 WITHIN_S = 10.0
 """No further try begins later than this after the first."""
 
+FIRST_PAUSE_S = 0.5
+"""Up to how long the first pause may take; the next ones are longer, up to 4 s."""
+
 _PAUSE_EVERY_S = 1.0
-_BACKOFF = wait_random_exponential(multiplier=0.5, max=4.0)
 
 
 class Patience:
     """The tries of one request. `asked_wait_s` may be set by a try, to what the server asked for.
 
-    Raises what the last try raised. Only `SourceUnavailable` is tried again.
+    Raises what the last try raised. Only `passing` is tried again, at most `tries` times (`TRIES`),
+    and no later than `within_s` after the first (`WITHIN_S`).
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        passing: type[SourceUnavailable] = SourceUnavailable,
+        *,
+        tries: int | None = None,
+        within_s: float | None = None,
+        first_pause_s: float | None = None,
+    ) -> None:
         self.asked_wait_s = 0.0
+        self._backoff = wait_random_exponential(multiplier=first_pause_s or FIRST_PAUSE_S, max=4.0)
         self._retrying = Retrying(
-            retry=retry_if_exception_type(SourceUnavailable),
-            stop=stop_after_attempt(TRIES) | stop_before_delay(WITHIN_S),
+            retry=retry_if_exception_type(passing),
+            stop=stop_after_attempt(tries or TRIES) | stop_before_delay(within_s or WITHIN_S),
             wait=self._wait,
             reraise=True,
         )
@@ -48,7 +59,7 @@ class Patience:
         return self._retrying(attempt)
 
     def _wait(self, state: RetryCallState) -> float:
-        return self.asked_wait_s + _BACKOFF(state)
+        return self.asked_wait_s + self._backoff(state)
 
 
 def wait(wait_s: float, pause: Pause) -> None:

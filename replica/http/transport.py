@@ -79,11 +79,20 @@ class Link:
     Whatever else is asked has a few connections of its own: it waits for no chunk.
     """
 
-    def __init__(self, address: Address, context: ssl.SSLContext | None, connections: int) -> None:
-        """`context` is needed for https."""
+    def __init__(
+        self,
+        address: Address,
+        context: ssl.SSLContext | None,
+        connections: int,
+        *,
+        timeout_s: float | None = None,
+    ) -> None:
+        """`context` is needed for https. `timeout_s` is for `CONNECT_S` and `PATIENCE_S`."""
         self.address = address
         self._chunks = _pool(address, context, connections)
         self._control = _pool(address, context, _CONTROL_CONNECTIONS)
+        self._connect_s = CONNECT_S if timeout_s is None else timeout_s
+        self._patience_s = PATIENCE_S if timeout_s is None else timeout_s
 
     def ask(
         self,
@@ -103,22 +112,9 @@ class Link:
         always have `MAX_MESSAGE_BYTES`.
         """
         began_s = time.monotonic()
-        try:
-            response = (self._chunks if is_chunk else self._control).urlopen(
-                method,
-                self.address.path + target,
-                body=body or None,
-                headers={**_HEADERS, **(headers or {})},
-                retries=False,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-                pool_timeout=POOL_S,
-                timeout=urllib3.Timeout(connect=CONNECT_S, read=PATIENCE_S + wait_s),
-            )
-        except (HTTPError, OSError, http.client.HTTPException, ValueError) as error:
-            # ValueError: http.client and ssl raise it for some heads that are not HTTP.
-            raise self._unavailable(error) from error
+        response = self.begin(
+            method, target, body=body, headers=headers, wait_s=wait_s, is_chunk=is_chunk
+        )
         whole = False
         try:
             head = {name.lower(): value for name, value in response.headers.items()}
@@ -128,13 +124,45 @@ class Link:
                 raise Wasted(f"{self.address}: the answer ends after {len(data)} of {length} bytes")
             whole = True
         except (HTTPError, OSError, http.client.HTTPException, ValueError) as error:
-            cut = self._unavailable(error)
+            cut = self.broken(error)
             raise Wasted(str(cut), hint=cut.hint) from error
         finally:
             if not whole:
                 response.close()
             response.release_conn()  # a closed connection, too, has its place in the pool
         return Answer(response.status, head, data, str(self.address), time.monotonic() - began_s)
+
+    def begin(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        wait_s: float = 0.0,
+        is_chunk: bool = True,
+    ) -> urllib3.BaseHTTPResponse:
+        """Return an answer of which only the head was read, for who reads the body with more care.
+
+        Whoever asked closes it unless the body was read to its end, and releases its connection.
+        What reading it raises, `broken` says in words. Raises `SourceUnavailable` if none came.
+        """
+        try:
+            return (self._chunks if is_chunk else self._control).urlopen(
+                method,
+                self.address.path + target,
+                body=body or None,
+                headers={**_HEADERS, **(headers or {})},
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+                pool_timeout=POOL_S,
+                timeout=urllib3.Timeout(connect=self._connect_s, read=self._patience_s + wait_s),
+            )
+        except (HTTPError, OSError, http.client.HTTPException, ValueError) as error:
+            # ValueError: http.client and ssl raise it for some heads that are not HTTP.
+            raise self.broken(error) from error
 
     def close(self) -> None:
         """Close the connections that nobody uses; the others close when their answer is there."""
@@ -159,8 +187,11 @@ class Link:
             )
         return int(length)
 
-    def _unavailable(self, error: Exception) -> SourceUnavailable:
-        return no_answer(str(self.address), error, connect_s=CONNECT_S, patience_s=PATIENCE_S)
+    def broken(self, error: Exception) -> SourceUnavailable:
+        """Return what to raise for `error`, which asking or reading raised."""
+        return no_answer(
+            str(self.address), error, connect_s=self._connect_s, patience_s=self._patience_s
+        )
 
 
 class _Paced(io.RawIOBase):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 from pathlib import Path
 
 from urllib3.exceptions import LocationParseError
-from urllib3.util import Url, parse_url
+from urllib3.util import parse_url
 
 from bootledger.errors import InvalidValue
 from bootledger.files import translated
 from bootledger.replica.http.access import Access
+from bootledger.replica.http.addresses import PORTS, Address
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
@@ -44,11 +44,11 @@ def read_headers(path: Path) -> dict[str, str]:
     return headers
 
 
-def check_url(url: str, access: Access) -> Url:
-    """Return the parsed address of a file.
+def check_url(url: str, access: Access) -> tuple[Address, str]:
+    """Return the address of a file, and its query, which may be a signature: it is never shown.
 
     Raises `InvalidValue` if it is none, holds a user or a password, or if a secret would travel
-    to another machine without TLS. Nothing after its path is shown.
+    to another machine without TLS.
     """
     try:
         parsed = parse_url(url)
@@ -61,26 +61,15 @@ def check_url(url: str, access: Access) -> Url:
             f"the address of {parsed.host} holds a user or a password",
             hint="what is secret belongs into a file: a token, or headers",
         )
-    if (
-        access.secret
-        and parsed.scheme == "http"
-        and not access.insecure
-        and not _is_local(parsed.host)
-    ):
+    address = Address(
+        parsed.scheme,
+        parsed.host.strip("[]"),
+        parsed.port or PORTS[parsed.scheme],
+        parsed.path or "/",
+    )
+    if access.secret and not access.insecure and not address.is_private:
         raise InvalidValue(
             f"a secret would travel to {parsed.host} for everybody to read",
             hint="use https",
         )
-    return parsed
-
-
-def shown(url: Url) -> str:
-    """Return an address without its query, which may be a signature."""
-    return Url(scheme=url.scheme, host=url.host, port=url.port, path=url.path).url
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return address, "" if parsed.query is None else f"?{parsed.query}"

@@ -15,7 +15,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
+from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
@@ -30,7 +31,11 @@ from bootledger.replica.sources.http_range import RangeReader, Remote
 from bootledger.replica.sources.snapshots import SnapshotSource
 from bootledger.replica.sources.spool import Spool
 from bootledger.replica.sources.sums import Sums
+from bootledger.threads import in_background
 from bootledger.watch import Watch, watch_nothing
+
+_LOOK_EVERY_S = 0.25
+"""How long a stop may go unnoticed while nothing arrives."""
 
 
 class HttpFileSource(SnapshotSource):
@@ -116,36 +121,28 @@ class HttpFileSource(SnapshotSource):
             self._files.point("range.noted")
             here_bytes += length_bytes
             self._watch(here_bytes, header.size_bytes)
-            self._pace(length_bytes)
+            self._pace(length_bytes, pause)
 
     def _arriving(
         self, ordinals: list[int], fetch: Callable[[int], bytes], pause: Pause
     ) -> Iterator[tuple[int, bytes]]:
         """Yield each chunk as it comes, in order, with others on their way meanwhile."""
-        if self._in_flight == 1:
-            for ordinal in ordinals:
-                pause()
-                yield ordinal, fetch(ordinal)
-            return
         coming: deque[tuple[int, Future[bytes]]] = deque()
-        with ThreadPoolExecutor(self._in_flight, thread_name_prefix="range") as pool:
-            try:
-                for ordinal in ordinals:
-                    pause()
-                    coming.append((ordinal, pool.submit(fetch, ordinal)))
-                    if len(coming) == self._in_flight:
-                        first, future = coming.popleft()
-                        yield first, future.result()
-                for ordinal, future in coming:
-                    pause()
-                    yield ordinal, future.result()
-            finally:
-                for _, future in coming:
-                    future.cancel()
+        for ordinal in ordinals:
+            pause()
+            coming.append((ordinal, in_background(partial(fetch, ordinal))))
+            if len(coming) == self._in_flight:
+                first, future = coming.popleft()
+                yield first, _waited_for(future, pause)
+        for ordinal, future in coming:
+            yield ordinal, _waited_for(future, pause)
 
-    def _pace(self, length_bytes: int) -> None:
+    def _pace(self, length_bytes: int, pause: Pause) -> None:
         if self._bucket:
-            time.sleep(self._bucket.take(length_bytes, time.monotonic()))
+            until_s = time.monotonic() + self._bucket.take(length_bytes, time.monotonic())
+            while (left_s := until_s - time.monotonic()) > 0:
+                time.sleep(min(left_s, _LOOK_EVERY_S))
+                pause()
 
     def _check_whole(
         self, data: OpenFile, sums: Sums, header: Header, expected: bytes, pause: Pause
@@ -184,6 +181,13 @@ class HttpFileSource(SnapshotSource):
         """Give spool and connections back. What was downloaded stays."""
         super().close()
         self._reader.close()
+
+
+def _waited_for(future: Future[bytes], pause: Pause) -> bytes:
+    """Return what comes. If `pause` raises, the request ends by itself, and nobody listens."""
+    while not wait([future], timeout=_LOOK_EVERY_S).done:
+        pause()
+    return future.result()
 
 
 def _parsed(sha256_hex: str) -> bytes:

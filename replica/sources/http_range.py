@@ -8,17 +8,19 @@ import re
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from math import inf
 from typing import NoReturn
 
-import urllib3
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
-from urllib3.util import Url
 
 from bootledger.errors import InvalidValue, NotAllowed, SnapshotLost, SourceUnavailable
-from bootledger.positions import U64_MAX
+from bootledger.files import MAX_FILE_BYTES
 from bootledger.replica.http.access import Access
-from bootledger.replica.sources.http_access import check_url, shown
+from bootledger.replica.http.retrying import Patience
+from bootledger.replica.http.transport import Link
+from bootledger.replica.sources.http_access import check_url
 
 _PIECE_BYTES = 2**18
 _STRONG = re.compile(r'"[!#-~\x80-\xff]{1,250}"')
@@ -65,25 +67,21 @@ class RangeReader:
 
         Raises `InvalidValue` as `check_url`, and for unusable certificates.
 
-        `timeout_s` is how long to wait for a connection and for any further bytes, `request_s` for
-        all of an answer, `attempts` how often a request is made that fails in passing.
+        `timeout_s` is how long to wait for a connection, for the whole head of an answer, and for
+        any further bytes; `request_s` how long all of an answer may take, to `timeout_s` more;
+        `attempts` how often a request is made that fails in passing.
         """
-        self._url: Url = check_url(url, access)
-        self.shown = shown(self._url)
+        address, self._query = check_url(url, access)
+        self.shown = str(address)
         self._access = access
         self._trust_last_modified = trust_last_modified
         self._request_s = request_s
-        self._pool = urllib3.PoolManager(
-            maxsize=connections,
-            retries=False,
-            timeout=urllib3.Timeout(connect=timeout_s, read=timeout_s),
-            ssl_context=access.context() if self._url.scheme == "https" else None,
-        )
-        self._retrying = Retrying(
-            retry=retry_if_exception_type(Transient),
-            stop=stop_after_attempt(attempts),
-            wait=wait_exponential_jitter(multiplier=first_pause_s, max=5.0, jitter=first_pause_s),
-            reraise=True,
+        self._attempts, self._first_pause_s = attempts, first_pause_s
+        self._link = Link(
+            address,
+            access.context() if address.scheme == "https" else None,
+            connections,
+            timeout_s=timeout_s,
         )
 
     def look(self) -> Remote:
@@ -92,7 +90,7 @@ class RangeReader:
         Raises `InvalidValue` if the server cannot serve ranges of one version (no ranges, no strong
         ETag, a redirect) or the file is empty, `NotAllowed`, `SourceUnavailable`.
         """
-        remote, _ = self._retrying.copy()(self._ask, 0, 1, None)
+        remote, _ = self._patiently(0, 1, None)
         return remote
 
     def read(self, remote: Remote, offset_bytes: int, length_bytes: int) -> bytes:
@@ -100,12 +98,20 @@ class RangeReader:
 
         Raises `SnapshotLost` if the server has another version, otherwise as `look`.
         """
-        _, data = self._retrying.copy()(self._ask, offset_bytes, length_bytes, remote)
+        _, data = self._patiently(offset_bytes, length_bytes, remote)
         return data
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.clear()
+        self._link.close()
+
+    def _patiently(
+        self, offset_bytes: int, length_bytes: int, pinned: Remote | None
+    ) -> tuple[Remote, bytes]:
+        patience = Patience(
+            Transient, tries=self._attempts, within_s=inf, first_pause_s=self._first_pause_s
+        )
+        return patience(lambda: self._ask(offset_bytes, length_bytes, pinned))
 
     def _ask(
         self, offset_bytes: int, length_bytes: int, pinned: Remote | None
@@ -120,32 +126,27 @@ class RangeReader:
             headers["If-Range"] = pinned.validator
         deadline_s = time.monotonic() + self._request_s
         try:
-            answer = self._pool.request(
-                "GET",
-                self._url.url,
-                headers=headers,
-                preload_content=False,
-                redirect=False,
-                decode_content=False,
-            )
-            try:
-                if answer.status != 206:  # noqa: PLR2004 - the one that is asked for
-                    self._refuse(answer, pinned)
-                remote = self._told(answer, offset_bytes, end_bytes, pinned)
-                data = self._body(answer, length_bytes, deadline_s)
-            except BaseException:
-                answer.close()  # what else comes on this connection is not for us
-                raise
-            finally:
-                answer.release_conn()
-        except (HTTPError, OSError) as error:
-            # The words of the library may hold the address with its query: only the kind is told.
-            raise Transient(f"{self.shown}: {type(error).__name__}") from None
+            answer = self._link.begin("GET", self._query, headers=headers)
+        except SourceUnavailable as none:
+            raise Transient(str(none), hint=none.hint) from None  # its cause may show the query
+        try:
+            if answer.status != 206:  # noqa: PLR2004 - the one that is asked for
+                self._refuse(answer, pinned)
+            remote = self._told(answer, offset_bytes, end_bytes, pinned)
+            data = self._body(answer, length_bytes, deadline_s)
+        except BaseException as error:
+            answer.close()  # what else comes on this connection is not for us
+            if isinstance(error, HTTPError | OSError | HTTPException):
+                broken = self._link.broken(error)
+                raise Transient(str(broken), hint=broken.hint) from None
+            raise
+        finally:
+            answer.release_conn()
         return remote, data
 
     def _told(
         self,
-        answer: urllib3.BaseHTTPResponse,
+        answer: BaseHTTPResponse,
         offset_bytes: int,
         end_bytes: int,
         pinned: Remote | None,
@@ -156,7 +157,7 @@ class RangeReader:
         if match is None:
             raise SourceUnavailable(f"{self.shown}: 206 with Content-Range {said!r:.80}")
         first, last, size_bytes = map(int, match.groups())
-        if size_bytes > U64_MAX:
+        if size_bytes > MAX_FILE_BYTES:
             raise SourceUnavailable(f"{self.shown} claims to have {size_bytes} bytes")
         if (encoding := answer.headers.get("Content-Encoding", "identity")) != "identity":
             raise SourceUnavailable(
@@ -174,7 +175,7 @@ class RangeReader:
             )
         return remote
 
-    def _version(self, answer: urllib3.BaseHTTPResponse, size_bytes: int) -> Remote:
+    def _version(self, answer: BaseHTTPResponse, size_bytes: int) -> Remote:
         etag = answer.headers.get("ETag", "")
         digest = _sha256(answer.headers.get("Repr-Digest", ""))
         if _STRONG.fullmatch(etag):
@@ -203,9 +204,7 @@ class RangeReader:
         if since.total_seconds() <= _SECOND_S:
             raise Transient(f"{self.shown} was written just now: another write may look the same")
 
-    def _body(
-        self, answer: urllib3.BaseHTTPResponse, length_bytes: int, deadline_s: float
-    ) -> bytes:
+    def _body(self, answer: BaseHTTPResponse, length_bytes: int, deadline_s: float) -> bytes:
         """Return exactly `length_bytes`, reading never more than one byte beyond them."""
         body = bytearray()
         while len(body) <= length_bytes:
@@ -220,7 +219,7 @@ class RangeReader:
             raise Transient(f"{self.shown}: {less} than the {length_bytes} bytes announced came")
         return bytes(body)
 
-    def _refuse(self, answer: urllib3.BaseHTTPResponse, pinned: Remote | None) -> NoReturn:
+    def _refuse(self, answer: BaseHTTPResponse, pinned: Remote | None) -> NoReturn:
         """Raise what an answer without the asked-for bytes means."""
         what = f"{self.shown}: {answer.status}"
         match answer.status:
@@ -243,7 +242,7 @@ class RangeReader:
             case _:
                 raise SourceUnavailable(what)
 
-    def _is_same(self, answer: urllib3.BaseHTTPResponse, pinned: Remote) -> bool:
+    def _is_same(self, answer: BaseHTTPResponse, pinned: Remote) -> bool:
         return pinned.validator in {answer.headers.get("ETag"), answer.headers.get("Last-Modified")}
 
 

@@ -21,6 +21,7 @@ from bootledger.locks import FileLock, LockHeld, is_in_use, is_locked, remove_if
 from bootledger.system_errors import translated
 
 __all__ = [
+    "MAX_FILE_BYTES",
     "FileLock",
     "Files",
     "LockHeld",
@@ -31,6 +32,11 @@ __all__ = [
     "translated",
     "write_all",
 ]
+
+MAX_FILE_BYTES = 2**63 - 1
+"""No file can be longer: that is what an offset can hold."""
+_BLOCK_BYTES = 512
+"""What `st_blocks` counts, whatever the file system does."""
 
 
 class Files:
@@ -139,6 +145,11 @@ class Files:
                     path.unlink(missing_ok=True)
                 raise
             return OpenFile(path, fd)
+
+    def check_room(self, directory: Path, size_bytes: int) -> None:
+        """Raise `OutOfSpace` if the file system of `directory` has no room for so many bytes."""
+        with translated(directory):
+            _check_room(os.statvfs(directory), size_bytes, size_bytes)
 
     def open_to_read(self, path: Path) -> OpenFile:
         """Open `path` for reading only."""
@@ -259,11 +270,19 @@ def write_all(fd: int, data: bytes | memoryview, offset_bytes: int) -> None:
         offset_bytes += count
 
 
+def _check_room(room: os.statvfs_result, more_bytes: int, size_bytes: int) -> None:
+    if size_bytes > MAX_FILE_BYTES or more_bytes > room.f_bavail * room.f_frsize:
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for {size_bytes} bytes")
+
+
 def _allocate(fd: int, size_bytes: int) -> None:
-    if os.fstat(fd).st_size > size_bytes:
+    found = os.fstat(fd)
+    if found.st_size > size_bytes:
         os.ftruncate(fd, size_bytes)
     if not size_bytes:
         return
+    # Asked first: a system that tries may take whatever room there is before it gives up.
+    _check_room(os.fstatvfs(fd), size_bytes - found.st_blocks * _BLOCK_BYTES, size_bytes)
     try:
         os.posix_fallocate(fd, 0, size_bytes)
     except OSError as error:

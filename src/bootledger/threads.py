@@ -1,10 +1,11 @@
-"""Work that several threads do, and that comes back in order."""
+"""Work that other threads do: in order, or without anybody being kept by it."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Thread
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -32,3 +33,20 @@ def in_order(
                 yield first, done.result()
         for item, done in running:
             yield item, done.result()
+
+
+def in_background(function: Callable[[], R]) -> Future[R]:
+    """Return what `function` will return or raise, from a thread that keeps no process alive.
+
+    Who does not want to wait any more may go: what comes then is dropped.
+    """
+    answer: Future[R] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            answer.set_exception(error)
+
+    Thread(target=run, name="bootledger-background", daemon=True).start()
+    return answer
