@@ -61,7 +61,7 @@ class Fetcher:
     def close(self) -> None:
         """Have whatever is fetched given up, at the latest when the answer that it waits for ends.
 
-        Who waits before another try raises `SourceUnavailable` at once.
+        No further try begins: `SourceUnavailable` is raised.
         """
         self._closed.set()
 
@@ -195,7 +195,7 @@ class _Tries:
         """Wait before a place is asked again, and as long as it asked for; not once `closed`."""
         if self._wait_s or self.misses[place]:
             jitter_s = _jitter.uniform(0, _BACKOFF_S * 2 ** self.misses[place])
-            closed.wait(self._wait_s + jitter_s)
+            time.sleep(self._wait_s + jitter_s)
         self._wait_s = 0.0
         if closed.is_set():
             raise _Closed("the source was closed")
