@@ -89,6 +89,13 @@ class Pinning(_Answer, frozen=True, kw_only=True, tag_field="event", tag="pinnin
     generation: U64
 
 
+class LogLost(_Answer, frozen=True, kw_only=True, tag_field="event", tag="log-lost"):
+    """The source's log cannot be followed from here, because of `cause`: it is copied anew."""
+
+    error: str
+    cause: str
+
+
 class Fetched(_Answer, frozen=True, kw_only=True, tag_field="event", tag="fetched"):
     """Bytes `start` to `end` (that one not included) of the base backup arrived."""
 
@@ -269,6 +276,7 @@ ANSWERS: dict[str, object] = {
     "replicate": (
         Step
         | Pinning
+        | LogLost
         | Fetched
         | Reused
         | Rejected
@@ -279,7 +287,7 @@ ANSWERS: dict[str, object] = {
         | Following
         | Ended
     ),
-    "copy": Step | Pinning | Fetched | Reused | Rejected | Staged | Copied,
+    "copy": Step | Pinning | LogLost | Fetched | Reused | Rejected | Staged | Copied,
     "forecast": Forecast,
     "status": list[Standing],
     "watch": Standing,

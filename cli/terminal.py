@@ -20,7 +20,7 @@ from rich.text import Text
 from bootledger.basebackup.manifest import Chunk
 from bootledger.cli.kept import position_of, words_of
 from bootledger.cli.visible import visible
-from bootledger.cli.watching import FORECAST_STYLES, phase_of
+from bootledger.cli.watching import FORECAST_STYLES, lost_words, phase_of
 from bootledger.projections.forecast import Forecast
 from bootledger.replica.observer import Observer
 from bootledger.replica.replication import ReplicaReplication
@@ -68,6 +68,11 @@ class TerminalObserver(Observer):
         """Say what may take a while without a bar."""
         self.stop()
         self._console.print("[bold]waiting for a base backup[/bold]", highlight=False)
+
+    def on_log_lost(self, lost: BaseException) -> None:
+        """Say why it is all copied again."""
+        self.stop()
+        self._console.print(Text(lost_words(lost), style="yellow"))
 
     def on_staged(self, staged: Range, progress: Progress) -> None:
         """Move the copy's bar."""
