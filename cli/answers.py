@@ -111,7 +111,10 @@ class Reused(_Answer, frozen=True, kw_only=True, tag_field="event", tag="reused"
 
 
 class Rejected(_Answer, frozen=True, kw_only=True, tag_field="event", tag="rejected"):
-    """What `place` sent for bytes `start` to `end` is not them: it was dropped, for `reason`."""
+    """What `place` sent for bytes `start` to `end` is not them: it was dropped, for `reason`.
+
+    One that begins with `cut: ` is of a link that broke: only a part came, and it was not wrong.
+    """
 
     place: str
     start: U64

@@ -18,8 +18,7 @@ from rich.progress import (
 from rich.text import Text
 
 from bootledger.basebackup.manifest import Chunk
-from bootledger.cli.kept import position_of, words_of
-from bootledger.cli.visible import visible
+from bootledger.cli.kept import position_of, rejected_words, words_of
 from bootledger.cli.watching import FORECAST_STYLES, lost_words, phase_of
 from bootledger.projections.forecast import Forecast
 from bootledger.replica.observer import Observer
@@ -118,8 +117,7 @@ class TerminalKeeper(TerminalObserver):
 
     def on_rejected(self, place: str, chunk: Chunk, reason: str) -> None:
         """Say it above the bar; whichever thread it was."""
-        said = f"rejected {chunk.length_bytes} bytes at {chunk.offset_bytes} from {place}: {reason}"
-        self._screen.print(Text(visible(said), style="yellow"))
+        self._screen.print(Text(rejected_words(place, chunk, reason), style="yellow"))
 
     def on_waiting(self, cause: BaseException, left_s: float) -> None:
         """Count down to the next attempt."""
