@@ -125,7 +125,9 @@ class TerminalKeeper(TerminalObserver):
             self.stop()
             self._cause = cause
             self._screen.print(Text(words_of(cause), style="yellow"))
-        self._show(Text.assemble(("waiting", "bold yellow"), f" next attempt in {left_s:.0f} s"))
+        self._show(
+            Text.assemble(("waiting", "bold yellow"), f" next attempt in {max(1, round(left_s))} s")
+        )
 
     def on_following(self, replication: ReplicaReplication) -> None:
         """Show where it is."""
