@@ -90,6 +90,13 @@ class Pinning(_Answer, frozen=True, kw_only=True, tag_field="event", tag="pinnin
     generation: U64
 
 
+class LogLost(_Answer, frozen=True, kw_only=True, tag_field="event", tag="log-lost"):
+    """The source's log cannot be followed from here, because of `cause`: it is copied anew."""
+
+    error: str
+    cause: str
+
+
 class Fetched(_Answer, frozen=True, kw_only=True, tag_field="event", tag="fetched"):
     """Bytes `start` to `end` (that one not included) of the base backup arrived."""
 
@@ -105,7 +112,10 @@ class Reused(_Answer, frozen=True, kw_only=True, tag_field="event", tag="reused"
 
 
 class Rejected(_Answer, frozen=True, kw_only=True, tag_field="event", tag="rejected"):
-    """What `place` sent for bytes `start` to `end` is not them: it was dropped, for `reason`."""
+    """What `place` sent for bytes `start` to `end` is not them: it was dropped, for `reason`.
+
+    One that begins with `cut: ` is of a link that broke: only a part came, and it was not wrong.
+    """
 
     place: str
     start: U64
@@ -248,6 +258,7 @@ ANSWERS: dict[str, object] = {
     "replicate": (
         Step
         | Pinning
+        | LogLost
         | Fetched
         | Reused
         | Rejected
@@ -258,7 +269,7 @@ ANSWERS: dict[str, object] = {
         | Following
         | Ended
     ),
-    "copy": Step | Pinning | Fetched | Reused | Rejected | Staged | Copied,
+    "copy": Step | Pinning | LogLost | Fetched | Reused | Rejected | Staged | Copied,
     "forecast": Forecast,
     "status": list[Standing],
     "watch": Standing,

@@ -36,6 +36,7 @@ from bootledger.replica.sources.sqlite import SqliteSource
 from bootledger.watch import Watch
 
 _SCHEMES = ("http://", "https://")
+_SQLITE = b"SQLite format 3\0"
 _OF_URL = "For an address"
 
 
@@ -168,6 +169,7 @@ def copy(  # noqa: PLR0913 - options are what a command has
                     "--trust-last-modified": trust_last_modified,
                 }
             )
+            _check_kind(path_of(source), sqlite=sqlite)
             kind = SqliteSource if sqlite else FileSource
             made = kind(path_of(source), place, Files(), name=name)
         stack.enter_context(closing(made))
@@ -199,6 +201,23 @@ def _downloading(stack: ExitStack, *, quiet: bool) -> Watch:
                 own.close()
 
     return watch
+
+
+def _check_kind(path: Path, *, sqlite: bool) -> None:
+    """Refuse a SQLite database that would be copied without what its log holds, and the reverse."""
+    try:
+        with path.open("rb") as file:
+            is_sqlite = file.read(len(_SQLITE)) == _SQLITE
+    except OSError:
+        return  # the source says better what is wrong with it
+    if sqlite and not is_sqlite and path.stat().st_size:
+        raise InvalidValue(f"{path} is no SQLite database", hint="leave --sqlite out")
+    logs = [Path(f"{path}{end}") for end in ("-wal", "-journal")]
+    if not sqlite and is_sqlite and (found := [log.name for log in logs if log.exists()]):
+        raise InvalidValue(
+            f"{path} is a SQLite database, and {found[0]} beside it belongs to it",
+            hint="add --sqlite: a copy of the file alone may be no version of it",
+        )
 
 
 def _refuse_for_files(options: dict[str, object]) -> None:

@@ -17,6 +17,7 @@ from bootledger.cli.watching import (
     write_line,
 )
 from bootledger.replica.observer import Observer
+from bootledger.replica.ports import CUT
 from bootledger.replica.replication import ReplicaReplication
 from bootledger.statemachine import plan
 from bootledger.statemachine.progress import Progress
@@ -34,6 +35,13 @@ def position_of(replication: ReplicaReplication) -> str:
     return f"LSN {replication.last_applied_lsn}" + (f", {lag} behind" if lag else "")
 
 
+def rejected_words(place: str, chunk: Chunk, reason: str) -> str:
+    """Return what was dropped, in words: rejected if it was wrong, cut if a part of it came."""
+    verb = "cut" if reason.startswith(CUT) else "rejected"
+    where = f"{chunk.length_bytes} bytes at {chunk.offset_bytes} from {place}"
+    return visible(f"{verb} {where}: {reason.removeprefix(CUT)}")
+
+
 class PlainKeeper(PlainObserver):
     """One line for each wait, each connection, and once it has everything after it had not."""
 
@@ -48,8 +56,7 @@ class PlainKeeper(PlainObserver):
 
     def on_rejected(self, place: str, chunk: Chunk, reason: str) -> None:
         """Say it."""
-        said = f"rejected {chunk.length_bytes} bytes at {chunk.offset_bytes} from {place}: {reason}"
-        write_line(visible(said))
+        write_line(rejected_words(place, chunk, reason))
 
     def on_waiting(self, cause: BaseException, left_s: float) -> None:
         """Say it once: why, and for how long."""

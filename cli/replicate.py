@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import timedelta
@@ -30,6 +31,9 @@ from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
 from bootledger.replica.waiting import Patience
 
 _SCHEMES = ("http://", "https://")
+_LIKE_AN_ADDRESS = re.compile(
+    r"[A-Za-z0-9.-]+:[0-9]{1,5}/?|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}/?|ht+ps?:.*"
+)
 _TOKEN_MAX_BYTES = 8192
 _NETWORK = "For an address"
 _LONGEST_S = 10 * 365 * 86_400
@@ -233,6 +237,10 @@ def is_address(source: str) -> bool:
     if "://" in source:
         raise InvalidValue(
             f"{source!r:.80} is no address", hint="it begins with http:// or https://"
+        )
+    if _LIKE_AN_ADDRESS.fullmatch(source) and not Path(source).exists():
+        raise InvalidValue(
+            f"there is no directory {source!r:.80}", hint="an address begins with http://"
         )
     return False
 

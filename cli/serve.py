@@ -63,7 +63,9 @@ def serve(  # noqa: PLR0913 - options are what a command has
     slot_max_bytes: Annotated[
         int | None,
         typer.Option(
-            parser=size_of, metavar="SIZE", help="Invalidate slots when the log is larger."
+            parser=size_of,
+            metavar="SIZE",
+            help="Invalidate a slot that holds about more than that of the log.",
         ),
     ] = None,
     slot_idle: Annotated[

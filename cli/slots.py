@@ -32,6 +32,7 @@ PrimaryPath = Annotated[
 def slots(path: PrimaryPath, *, json: Json = False) -> None:
     """List for which replicas a primary keeps its change log, from where on, or why no longer."""
     with told_to_people():
+        _check_here(path)
         found = [
             SlotListed(
                 held_changes=holding.changes,
@@ -57,14 +58,24 @@ def drop_slot(
 
     Nothing is kept for it any more. A replica that is not gone makes its slot again.
     """
-    with told_to_people(), Primary.open(path, Files()) as primary:
-        names = [slot.name for slot in primary.slots()]
-        if name not in names:
-            raise InvalidValue(
-                f"{path} has no slot {name!r}", hint=f"it has: {', '.join(names) or 'none'}"
-            )
-        primary.drop_slot(name)
+    with told_to_people():
+        _check_here(path)
+        with Primary.open(path, Files()) as primary:
+            names = [slot.name for slot in primary.slots()]
+            if name not in names:
+                raise InvalidValue(
+                    f"{path} has no slot {name!r}", hint=f"it has: {', '.join(names) or 'none'}"
+                )
+            primary.drop_slot(name)
     console().print(f"dropped slot {visible(name)}")
+
+
+def _check_here(path: Path) -> None:
+    """Raise `InvalidValue` for an address: slots are looked at where the primary is."""
+    if str(path).lower().startswith(("http:/", "https:/")) and not path.exists():
+        raise InvalidValue(
+            f"{str(path)!r:.80} is an address", hint="name the primary's directory, on its machine"
+        )
 
 
 def _table(found: list[SlotListed]) -> Table:

@@ -18,9 +18,8 @@ from rich.progress import (
 from rich.text import Text
 
 from bootledger.basebackup.manifest import Chunk
-from bootledger.cli.kept import position_of, words_of
-from bootledger.cli.visible import visible
-from bootledger.cli.watching import FORECAST_STYLES, phase_of
+from bootledger.cli.kept import position_of, rejected_words, words_of
+from bootledger.cli.watching import FORECAST_STYLES, lost_words, phase_of
 from bootledger.projections.forecast import Forecast
 from bootledger.replica.observer import Observer
 from bootledger.replica.replication import ReplicaReplication
@@ -69,6 +68,11 @@ class TerminalObserver(Observer):
         self.stop()
         self._console.print("[bold]waiting for a base backup[/bold]", highlight=False)
 
+    def on_log_lost(self, lost: BaseException) -> None:
+        """Say why it is all copied again."""
+        self.stop()
+        self._console.print(Text(lost_words(lost), style="yellow"))
+
     def on_staged(self, staged: Range, progress: Progress) -> None:
         """Move the copy's bar."""
         if self._shown and self._task is not None and progress.snapshot:
@@ -113,8 +117,7 @@ class TerminalKeeper(TerminalObserver):
 
     def on_rejected(self, place: str, chunk: Chunk, reason: str) -> None:
         """Say it above the bar; whichever thread it was."""
-        said = f"rejected {chunk.length_bytes} bytes at {chunk.offset_bytes} from {place}: {reason}"
-        self._screen.print(Text(visible(said), style="yellow"))
+        self._screen.print(Text(rejected_words(place, chunk, reason), style="yellow"))
 
     def on_waiting(self, cause: BaseException, left_s: float) -> None:
         """Count down to the next attempt."""
@@ -122,7 +125,9 @@ class TerminalKeeper(TerminalObserver):
             self.stop()
             self._cause = cause
             self._screen.print(Text(words_of(cause), style="yellow"))
-        self._show(Text.assemble(("waiting", "bold yellow"), f" next attempt in {left_s:.0f} s"))
+        self._show(
+            Text.assemble(("waiting", "bold yellow"), f" next attempt in {max(1, round(left_s))} s")
+        )
 
     def on_following(self, replication: ReplicaReplication) -> None:
         """Show where it is."""

@@ -9,7 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from bootledger.cli.answers import Applied, Fetched, Forecasted, Pinning, Staged, Step
+from bootledger.cli.answers import Applied, Fetched, Forecasted, LogLost, Pinning, Staged, Step
 from bootledger.cli.errors import OutputLost
 from bootledger.cli.visible import visible
 from bootledger.operator_events import OperatorEvent, OperatorSink
@@ -45,6 +45,11 @@ def phase_of(step: plan.Step) -> str:
             return "waiting"
 
 
+def lost_words(lost: BaseException) -> str:
+    """Return why a new base backup is needed, in words."""
+    return visible(f"the log is lost: {lost}; a new base backup is needed")
+
+
 class PlainObserver(Observer):
     """One line a step, for logs and pipes."""
 
@@ -62,6 +67,10 @@ class PlainObserver(Observer):
     def on_pinning(self, generation: int) -> None:
         """Say what may take a while."""
         write_line("waiting for a base backup")
+
+    def on_log_lost(self, lost: BaseException) -> None:
+        """Say why it is all copied again."""
+        write_line(lost_words(lost))
 
     def on_forecast(self, forecast: Forecast) -> None:
         """Say it in a line."""
@@ -89,6 +98,10 @@ class JsonObserver(Observer):
     def on_pinning(self, generation: int) -> None:
         """Print `pinning`: a base backup is asked for."""
         write_json(Pinning(generation=generation))
+
+    def on_log_lost(self, lost: BaseException) -> None:
+        """Print `log-lost`."""
+        write_json(LogLost(error=type(lost).__name__, cause=str(lost)))
 
     def on_fetched(self, fetched: Range) -> None:
         """Print `fetched`."""

@@ -40,7 +40,7 @@ def bring_up_to_date(file: Path, target: Path) -> None:
     with FileSource(file, target / SPOOL_NAME, Files(), chunk_bytes=CHUNK_BYTES) as source:
         outcome = copy(source, target, "copy-1", observer=fetched)
     with open_current(target) as directory:
-        where = data_file(directory).relative_to(target)
+        where = data_file(directory).relative_to(target.resolve())
     print(f"generation {outcome.generation}: {fetched.total_bytes} bytes fetched into {where}")
 
 

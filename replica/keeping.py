@@ -35,6 +35,7 @@ from bootledger.replica.ports import OpenApplier, Source
 from bootledger.replica.settings import Settings
 from bootledger.replica.target import Target
 from bootledger.replica.waiting import Patience, wait
+from bootledger.statemachine.events import Abort
 from bootledger.statemachine.progress import Progress
 
 
@@ -90,6 +91,7 @@ class Keeper:
         self.observer = observer or Observer()
         self._patience = patience or Patience()
         self._row = _Row(self._patience.chance())
+        self._known: set[UUID] = set()
         self._settings = replace(settings or Settings(), retry_after_ms=self._recorded_ms)
 
     def bring_up_to_date(self) -> Outcome:
@@ -101,9 +103,13 @@ class Keeper:
         """
         while True:
             before = self._epochs()
+            self._known.update(before)
             try:
                 with closing(self._open_source()) as source:
-                    outcome = self._replication(source).run()
+                    outcome = self._run(self._replication(source))
+            except IntentConflict:
+                self._check_closed()
+                raise
             except (Unavailable, Corrupted, OSError) as error:
                 self._bear(error, before)
             else:
@@ -132,6 +138,13 @@ class Keeper:
                 return replace(outcome, applied_lsn=self._state.last_applied_lsn)
             outcome = self.bring_up_to_date()
 
+    def _run(self, replication: Replication) -> Outcome:
+        try:
+            return replication.run()
+        finally:
+            if replication.intent_id is not None:
+                self._known.add(replication.intent_id)
+
     def _replication(self, source: Source) -> Replication:
         return Replication(
             self._node_id,
@@ -142,6 +155,7 @@ class Keeper:
             files=self._files,
             settings=self._settings,
             observer=self.observer,
+            check_begin=self._check_closed,
         )
 
     def _following(self, source: Source) -> Following:
@@ -159,6 +173,8 @@ class Keeper:
 
     def _bear(self, error: Exception, before: Mapping[UUID, int]) -> None:
         """Wait until it is time for the next attempt; raise the error if there will be none."""
+        if not isinstance(error, Stopped):
+            self._check_closed()
         self._note(error, before)
         progress = next(iter(self._unfinished().values()), None)
         delay_ms = self._delay_ms(error, progress)
@@ -236,18 +252,26 @@ class Keeper:
     def _ruled(self, before: Mapping[UUID, Progress]) -> bool:
         """Return whether an operator has handed the intent on to the next start: that is now.
 
-        Raises `ClosedByOperator` if it was held or ended.
+        Raises as `_check_closed`.
         """
-        for intent_id, old in before.items():
+        self._check_closed()
+        return any(
+            self.log.progress_of(intent_id).version != old.version
+            for intent_id, old in before.items()
+        )
+
+    def _check_closed(self) -> None:
+        """Raise `ClosedByOperator` if somebody held or aborted what this keeper has worked on.
+
+        It is remembered over all attempts: whenever that was said, nothing new begins after it.
+        """
+        for intent_id in self._known:
             now = self.log.progress_of(intent_id)
-            if now.held or not now.unfinished:
+            if now.held or (isinstance(now.end, Abort) and now.end.abort_kind == "operator"):
                 raise ClosedByOperator(
                     f"intent {intent_id} is {ending(now)}",
                     hint="bootledger explain LEDGER INTENT says what ends that",
                 )
-            if now.version != old.version:
-                return True
-        return False
 
     def _unfinished(self) -> dict[UUID, Progress]:
         mine = self.log.list_unfinished(self._node_id)

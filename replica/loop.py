@@ -6,8 +6,9 @@ repeated, and a start after a crash is a start like any other.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 from bootledger.errors import ClosedByOperator, ForeignTarget, NodeBusy, SourceChanged, Undecided
 from bootledger.files import Files
@@ -45,7 +46,8 @@ class Outcome:
 class Replication:
     """One run of one node's replication from `source` into `target`, with the intents of `log`.
 
-    The caller opens and closes all three, and holds the target's lock by having it open.
+    The caller opens and closes all three, and holds the target's lock by having it open. What
+    `check_begin` raises forbids to begin an intent; `intent_id` is the one that is worked on.
     """
 
     def __init__(
@@ -59,7 +61,10 @@ class Replication:
         files: Files | None = None,
         settings: Settings | None = None,
         observer: Observer | None = None,
+        check_begin: Callable[[], None] = lambda: None,
     ) -> None:
+        self._check_begin = check_begin
+        self.intent_id: UUID | None = None
         self._node_id = node_id
         self._log = log
         self._source = source
@@ -104,6 +109,7 @@ class Replication:
     def _run_one(self) -> tuple[Outcome, bool]:
         """Take up one intent and bring it to its end; say whether it was already promoting."""
         with self._take_up() as handle:
+            self.intent_id = handle.intent_id
             handle.retry_after_ms = self._settings.retry_after_ms
             was_promoting = handle.progress.phase is State.PROMOTING
             self._steps.inherit(handle)
@@ -159,6 +165,7 @@ class Replication:
         for intent in self._log.list_unfinished(self._node_id):
             self._check_target(intent)
         source_lsn = self._source.last_lsn()
+        self._check_begin()
         return self._log.begin(
             self._node_id,
             source_lsn,

@@ -23,6 +23,9 @@ class Observer:
     def on_pinning(self, generation: int) -> None:
         """The source is asked for a base backup: it may have to read its whole database first."""
 
+    def on_log_lost(self, lost: BaseException) -> None:
+        """The log cannot be followed from here, as `lost` says: a new base backup is needed."""
+
     def on_fetched(self, fetched: Range) -> None:
         """These bytes of the base backup came from the source; no event claims them yet."""
 
@@ -64,6 +67,10 @@ class Relay(Observer):
     def on_pinning(self, generation: int) -> None:
         """Tell it."""
         self._observer.on_pinning(generation)
+
+    def on_log_lost(self, lost: BaseException) -> None:
+        """Tell it."""
+        self._observer.on_log_lost(lost)
 
     def on_fetched(self, fetched: Range) -> None:
         """Tell it."""

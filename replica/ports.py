@@ -19,6 +19,8 @@ Pause: TypeAlias = Callable[[], None]
 
 Rejected: TypeAlias = Callable[[str, Chunk, str], None]
 """Told of bytes that are not the chunk that was asked for: the place, the chunk, and why."""
+CUT = "cut: "
+"""How the reason begins if only a part of a chunk came: the link broke, and nothing was wrong."""
 
 
 def go_on() -> None:

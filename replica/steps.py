@@ -115,7 +115,10 @@ class Steps:
         """
         try:
             self._do(step, handle)
-        except (SnapshotLost, LogWindowLost):
+        except SnapshotLost:
+            self._pin(handle)
+        except LogWindowLost as lost:
+            self._observer.on_log_lost(lost)
             self._pin(handle)
 
     def _do(self, step: plan.Step, handle: BootstrapHandle) -> None:

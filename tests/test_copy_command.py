@@ -80,6 +80,20 @@ def test_what_makes_no_sense_is_refused(
     assert not (tmp_path / "target").exists()
 
 
+def test_a_sqlite_database_in_use_is_not_copied_as_a_file_nor_a_file_as_one(tmp_path: Path) -> None:
+    """Both are refused with 64, and say what to do with --sqlite."""
+    make_database(tmp_path / "app.db")
+    (tmp_path / "app.db-wal").write_bytes(b"")
+    (tmp_path / "big.bin").write_bytes(DATA)
+    alone = bootledger(tmp_path / "app.db", tmp_path / "target")
+    assert alone.returncode == 64
+    assert "add --sqlite" in alone.stderr
+    other = bootledger(tmp_path / "big.bin", tmp_path / "target", "--sqlite")
+    assert other.returncode == 64
+    assert "is no SQLite database" in " ".join(other.stderr.split())
+    assert not (tmp_path / "target").exists()
+
+
 def test_an_address_that_wants_a_certificate_gets_one(tmp_path: Path) -> None:
     """With the CA and a certificate of it the file is copied; half of a pair is refused."""
     known = certificates(tmp_path)

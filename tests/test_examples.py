@@ -50,6 +50,14 @@ def test_a_file_is_copied_and_of_its_next_version_what_changed() -> None:
     ]
 
 
+def test_the_target_of_a_copied_file_may_be_relative(tmp_path: Path) -> None:
+    """As it is typed, from wherever."""
+    (tmp_path / "file").write_bytes(b"bytes")
+    command = [sys.executable, EXAMPLES / "copy_file.py", "file", "copy"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "generation 1: 5 bytes fetched into gen-0001/file\n", done.stderr
+
+
 def test_a_download_that_is_killed_goes_on_and_mixes_no_versions() -> None:
     """At most the chunk that was in flight is asked for again."""
     done = run(example=EXAMPLES / "copy_url.py")

@@ -26,7 +26,7 @@ from bootledger.files import Files
 from bootledger.primary.source import LocalSource
 from bootledger.replica.http import retrying, transport
 from bootledger.replica.http.source import HttpSource
-from bootledger.replica.ports import Pin
+from bootledger.replica.ports import CUT, Pin
 from bootledger.replica.seal import SEAL_HEADER, seal_answer
 from bootledger.replica.wire import PROBLEM_TYPE, Problem, Slot, encode_changes
 
@@ -285,6 +285,18 @@ def test_a_compressed_chunk_is_no_bomb(primary: Primary, what: str) -> None:
         source.fetch_chunk(primary.pin.token, primary.chunk, lambda *told: rejected.append(told[2]))
     assert len(rejected) == 1
     assert peak_resident_bytes(os.getpid()) - before < 50 * 2**20
+
+
+def test_a_chunk_of_which_a_part_came_was_cut_and_not_wrong(primary: Primary) -> None:
+    """The connection ends one byte early: that is what the reason says."""
+    rejected: list[str] = []
+    with (
+        hearing(lambda asked: sealed(asked, 200, b"x" * 100)[:-1], "on") as source,
+        pytest.raises(SourceUnavailable),
+    ):
+        source.fetch_chunk(primary.pin.token, primary.chunk, lambda *told: rejected.append(told[2]))
+    assert rejected
+    assert all(reason.startswith(CUT) for reason in rejected)
 
 
 BAD_RANGES = {

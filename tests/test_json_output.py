@@ -8,7 +8,8 @@ import pytest
 import sample_events as sample
 import typer
 from jsonschema import Draft202012Validator, ValidationError
-from replicas import NODE, make_primary
+from keepers import prune
+from replicas import NODE, make_primary, write_more
 from typer.main import get_group
 from typer.testing import CliRunner
 
@@ -36,6 +37,24 @@ def validator(command: str) -> Draft202012Validator:
     schema = json.loads(CliRunner().invoke(app, ["schema", command]).stdout)
     Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema)
+
+
+def test_a_replica_that_must_be_copied_anew_says_why(tmp_path: Path) -> None:
+    """The log that comes next is pruned: said in a line and as JSON, before the base backup is."""
+    primary = tmp_path / "primary"
+    make_primary(primary)
+    for name in ("spoken", "printed"):
+        printed("replicate", primary, tmp_path / name, "--node", NODE)
+    write_more(primary)
+    prune(primary)
+    lines = printed("replicate", primary, tmp_path / "printed", "--node", NODE)
+    events = [line["event"] for line in lines]
+    assert events.index("log-lost") < events.index("pinning")
+    (lost,) = (line for line in lines if line["event"] == "log-lost")
+    assert lost["error"] == "LogWindowLost"
+    words = ["replicate", primary, tmp_path / "spoken", "--node", NODE]
+    told = CliRunner().invoke(app, list(map(str, words))).stdout
+    assert f"the log is lost: {lost['cause']}; a new base backup is needed" in told
 
 
 def test_what_every_command_prints_is_what_its_schema_says(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from keepers import World, last_lsn, link_down
+from keepers import Weather, World, last_lsn, link_down
 from replicas import NODE, assert_equal, make_primary, write_more
 
 from bootledger.errors import (
@@ -235,6 +235,35 @@ def test_an_operator_is_obeyed_during_a_wait(tmp_path: Path, verb: str) -> None:
     with pytest.raises(ClosedByOperator, match="by ada: maintenance"):
         world.run(Keeper.bring_up_to_date)
     assert world.time.naps <= 2 + 5
+
+
+@pytest.mark.parametrize("verb", ["hold", "abort"])
+@pytest.mark.parametrize("question", range(9))
+def test_an_operator_is_obeyed_during_an_attempt(tmp_path: Path, verb: str, question: int) -> None:
+    """Held or aborted just before any question to a link that fails: nothing begins after that."""
+    make_primary(tmp_path / "primary")
+    world = World(tmp_path, by_name=True)
+
+    class Ruled(Weather):
+        asked = 0
+
+        def meet(self) -> None:
+            if self.failures:
+                return super().meet()
+            if self.asked == question:
+                with open_log(world) as log:
+                    (intent,) = log.list_unfinished(NODE)
+                    getattr(Operator(log, "ada"), verb)(intent.intent_id, reason="maintenance")
+            self.asked += 1
+            if self.asked > question and question % 3:
+                raise Unavailable("the link is down")
+            return None
+
+    # The first attempt begins an intent; the next ones find one, which is ended under their hands.
+    world.weather = Ruled([*[None] * 5, *link_down(2)])
+    with pytest.raises(ClosedByOperator, match="by ada: maintenance"):
+        world.run(Keeper.bring_up_to_date)
+    assert [type(event) for event in history(world)].count(Begin) == 1
 
 
 def test_an_operator_who_releases_is_not_kept_waiting(tmp_path: Path) -> None:

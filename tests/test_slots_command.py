@@ -53,6 +53,13 @@ def test_slots_tells_what_is_held_for_whom_and_why_no_longer(primary: Path) -> N
     assert good["held_bytes"] > 0
 
 
+def test_an_address_is_refused_with_what_to_name_instead() -> None:
+    """Slots are looked at and dropped where the primary is."""
+    for words in (("slots", "http://p:7433"), ("drop-slot", "https://p:7433", "good")):
+        refused = told(*words, exit_code=ExitCode.REFUSED)
+        assert "the primary's directory, on its machine" in " ".join(refused.stderr.split())
+
+
 def test_looking_makes_nothing(tmp_path: Path) -> None:
     """A primary without slots is none the richer afterwards; what is none is refused."""
     create(tmp_path / "primary").close()

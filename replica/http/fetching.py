@@ -16,8 +16,8 @@ from bootledger.replica.http.asking import Asking
 from bootledger.replica.http.compression import Chooser, Compression
 from bootledger.replica.http.mirrors import Places, Standing
 from bootledger.replica.http.retrying import WITHIN_S
-from bootledger.replica.http.transport import Link, Wasted
-from bootledger.replica.ports import Rejected
+from bootledger.replica.http.transport import Cut, Link, Wasted
+from bootledger.replica.ports import CUT, Rejected
 
 TRIES = 4
 """How often a place is asked for one chunk before it is given up for it."""
@@ -91,7 +91,8 @@ class Fetcher:
                 continue  # that is no fault
             except SourceUnavailable as error:
                 if isinstance(error, Wasted):
-                    rejected(place, chunk, str(error))
+                    cut = CUT if isinstance(error, Cut) else ""
+                    rejected(place, chunk, f"{cut}{error}")
                 tries.unavailable(place, error)
             except Corrupted as error:
                 tries.damaged(place, error)

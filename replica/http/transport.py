@@ -53,6 +53,10 @@ class Wasted(SourceUnavailable):
         return SourceUnavailable(str(self), hint=self.hint)
 
 
+class Cut(Wasted):
+    """Only a part came: the connection broke off in the body."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a server said. Names of headers are in lower case; of several of a name, all count."""
@@ -121,11 +125,11 @@ class Link:
             length = self._length(head, response.status, most_bytes)
             data = response.read(length) if length else b""
             if len(data) != length:
-                raise Wasted(f"{self.address}: the answer ends after {len(data)} of {length} bytes")
+                raise Cut(f"{self.address}: the answer ends after {len(data)} of {length} bytes")
             whole = True
         except (HTTPError, OSError, http.client.HTTPException, ValueError) as error:
             cut = self.broken(error)
-            raise Wasted(str(cut), hint=cut.hint) from error
+            raise Cut(str(cut), hint=cut.hint) from error
         finally:
             if not whole:
                 response.close()
