@@ -1,4 +1,4 @@
-"""How fast a primary is written to. Pure: time is passed in."""
+"""How fast a primary is written to: samples that threads share; time is passed in."""
 
 from __future__ import annotations
 

@@ -147,6 +147,21 @@ def changes_after(
     return source.changes(applied_lsn, limit)
 
 
+def agreed_lsn(applier: Applier, recorded_lsn: int) -> int:
+    """Return the LSN up to which a database holds everything; the log recorded `recorded_lsn`.
+
+    A crash between applying and recording leaves the database ahead: its LSN counts. It can never
+    be behind, because data is durable before the event that claims it: that is `DivergedHistory`.
+    """
+    applied_lsn = applier.applied_lsn()
+    if applied_lsn < recorded_lsn:
+        raise DivergedHistory(
+            f"the database holds LSN {applied_lsn}, the log recorded {recorded_lsn}",
+            hint="the database was replaced or rolled back: abort the intent and begin again",
+        )
+    return applied_lsn
+
+
 def check_not_ahead(applied_lsn: int, source_lsn: int) -> None:
     """Raise `DivergedHistory` if a replica holds more than its source."""
     if applied_lsn > source_lsn:

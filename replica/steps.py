@@ -21,6 +21,7 @@ from bootledger.errors import (
 from bootledger.files import Files
 from bootledger.replica import unchecked
 from bootledger.replica.agreement import (
+    agreed_lsn,
     changes_after,
     check_not_ahead,
     check_same_history,
@@ -283,17 +284,8 @@ class Steps:
         return told_by(self._identity, self._source, self._source.last_lsn)
 
     def _agreed_lsn(self, applier: Applier, recorded_lsn: int, handle: BootstrapHandle) -> int:
-        """Return the applied LSN, once the database and the log agree on it.
-
-        A crash between applying and recording leaves the database ahead: its LSN counts. It can
-        never be behind, because data is durable before the event that claims it.
-        """
-        applied_lsn = applier.applied_lsn()
-        if applied_lsn < recorded_lsn:
-            raise DivergedHistory(
-                f"the database holds LSN {applied_lsn}, the log recorded {recorded_lsn}",
-                hint="the database was replaced or rolled back: abort the intent and begin again",
-            )
+        """Return the applied LSN, once the log says so as well."""
+        applied_lsn = agreed_lsn(applier, recorded_lsn)
         if applied_lsn > recorded_lsn:
             self._checkpoint(handle, applied_lsn, handle.progress.timeline)
         return applied_lsn
