@@ -416,8 +416,7 @@ def test_a_busy_primary_is_waited_for_by_those_who_fetch(
     primary: Primary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More refusals than there are tries cost a wait each, and are no fault of the primary."""
-    slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
+    slept = sleepless(monkeypatch)
     problem = msgspec.json.encode(Problem(error="SourceUnavailable", detail="busy"))
     said = itertools.count()
 
