@@ -95,7 +95,9 @@ def test_a_change_in_the_middle_of_the_copy_leads_to_a_new_generation(
     """The pin is lost; what the new version shares with what was staged is not fetched again."""
     changed = DATA[:-1] + b"!"
     seen = Changes(3, lambda: file.write_bytes(changed))
-    settings = Settings(max_in_flight=in_flight)
+    # Threads that are not held up have read everything before it changes.
+    slow = None if in_flight == 1 else 8.0 * CHUNK_BYTES
+    settings = Settings(max_in_flight=in_flight, max_bytes_per_s=slow)
     outcome = copied(source_of("file", str(file), target), target, observer=seen, settings=settings)
     assert outcome.generation == 2
     assert copy_of(target) == changed
