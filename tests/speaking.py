@@ -57,7 +57,7 @@ class Asked(NamedTuple):
 class Headers(dict[str, str]):
     """Headers by their names in lower case."""
 
-    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
+    def get(self, name: str, default: str = "") -> str:
         return super().get(name.lower(), default)
 
 
@@ -218,6 +218,6 @@ def _next_request(incoming: Iterable[bytes]) -> Asked | None:
         if line == b"\r\n":
             asked = Asked.parse(head)
             length = int(asked.headers.get("content-length", "0"))
-            return asked._replace(body=incoming.read(length))  # type: ignore[attr-defined]
+            return asked._replace(body=incoming.read(length))
         head += line
     return None

@@ -218,8 +218,8 @@ def test_nothing_damaged_is_moved(ledger: Path) -> None:
     position = BLOCK_POSITIONS + 5
 
     def flip(txn: lmdb.Transaction, db: object) -> None:
-        frame = txn.get(ledgers.key(position), db=db["log"])  # type: ignore[index] - as in tables
-        txn.put(ledgers.key(position), frame[:-1] + bytes([frame[-1] ^ 1]), db=db["log"])  # type: ignore[index]
+        frame = txn.get(ledgers.key(position), db=db["log"])  # as in tables
+        txn.put(ledgers.key(position), frame[:-1] + bytes([frame[-1] ^ 1]), db=db["log"])
 
     ledgers.edit(store, flip)
     with pytest.raises(CorruptRecord, match=f"position {position} "):

@@ -189,13 +189,13 @@ class SavesProjectionsBlindly(MemoryEventStore):
 
     def save_projection(self, name: str, expected_position: int, saved: object) -> None:
         """Ignore what was expected."""
-        self._projections[name] = saved  # type: ignore[assignment] - wrong on purpose
+        self._projections[name] = saved  # wrong on purpose
 
 
 class ClaimsTwice(MemoryEventStore):
     """Everybody may have it."""
 
-    def claim(self, intent_id: UUID, words: str) -> object:  # type: ignore[override] - wrong on purpose
+    def claim(self, intent_id: UUID, words: str) -> object:  # wrong on purpose
         """Forget the first owner."""
         self._claims.pop(intent_id, None)
         return super().claim(intent_id, words)

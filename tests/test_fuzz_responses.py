@@ -50,7 +50,7 @@ class MemorySocket:
 
     def makefile(self, mode: str) -> io.BufferedReader:
         raw = io.BytesIO(self._answer(bytes(self._sent)))
-        return io.BufferedReader(raw)  # type: ignore[arg-type] # it has what a raw stream has
+        return io.BufferedReader(raw)  # it has what a raw stream has
 
     def settimeout(self, timeout: float | None) -> None:
         self._timeout = timeout
@@ -136,7 +136,7 @@ class World:
                 for name in ("connection", "connectionpool", "response"):
                     patch.setattr(logging.getLogger(f"urllib3.{name}"), "disabled", True)
                 url = "http://127.0.0.1:1"
-                with HttpSource.open(url, slot="r", compression=compression) as source:  # type: ignore[arg-type]
+                with HttpSource.open(url, slot="r", compression=compression) as source:
                     yield cls(source, wire, pin, chunk)
 
 

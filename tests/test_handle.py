@@ -188,7 +188,7 @@ def test_a_bad_lsn_is_refused_and_nothing_is_written(lsn: object) -> None:
     log = new_log()
     handle = log.begin("n", 0, 9)
     with pytest.raises(InvalidValue, match="applied_lsn"):
-        handle.checkpoint(lsn, 1)  # type: ignore[arg-type] - that is the point
+        handle.checkpoint(lsn, 1)  # that is the point
     assert len(events_of(log, handle)) == 1
     handle.close()
 
@@ -198,7 +198,7 @@ def test_a_bad_node_id_is_refused_and_nothing_is_written(node_id: object) -> Non
     """A node id is short, printable somewhere, and not empty."""
     log = new_log()
     with pytest.raises(InvalidValue, match="node id"):
-        log.begin(node_id, 0, 9)  # type: ignore[arg-type] - that is the point
+        log.begin(node_id, 0, 9)  # that is the point
     assert log.store.last_position() == 0
 
 

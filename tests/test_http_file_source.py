@@ -73,14 +73,14 @@ def address(what: Lying) -> Iterator[str]:
 
 def reader_of(address: str, **options: object) -> RangeReader:
     """Return a reader that does not wait long."""
-    return RangeReader(address, Access(), first_pause_s=0.001, **options)  # type: ignore[arg-type]
+    return RangeReader(address, Access(), first_pause_s=0.001, **options)
 
 
 def source_with(address: str, target: Path, **options: object) -> HttpFileSource:
     """Return a source in small chunks."""
     return HttpFileSource(
         reader_of(address), target / "spool", Files(), chunk_bytes=CHUNK_BYTES, **options
-    )  # type: ignore[arg-type]
+    )
 
 
 def ranges(what: Lying) -> list[str]:
@@ -407,7 +407,7 @@ def test_no_secret_is_shown_or_sent_where_it_does_not_belong(
         assert "s3cret" not in str(refused.value)
     for bad in ({"token": "s3cret\r\nX: y"}, {"headers": {"X": "s3cret\n"}}):
         with pytest.raises(InvalidValue) as refused:
-            Access(**bad)  # type: ignore[arg-type]
+            Access(**bad)
         assert "s3cret" not in str(refused.value)
     with pytest.raises(InvalidValue, match="cannot be set"):
         Access(headers={"Range": "bytes=0-1"})

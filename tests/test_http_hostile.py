@@ -63,7 +63,7 @@ def hearing(says: Says, compression: str = "off") -> Iterator[HttpSource]:
     """Open a source that hears what `says` says."""
     with (
         Speaker(says) as speaker,
-        HttpSource.open(speaker.url, slot="x", compression=compression) as source,  # type: ignore[arg-type]
+        HttpSource.open(speaker.url, slot="x", compression=compression) as source,
     ):
         yield source
 

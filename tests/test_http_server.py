@@ -85,9 +85,9 @@ POOL = urllib3.PoolManager(retries=False, timeout=30)
 def ask(address: str, method: str, path: str, **how: object) -> urllib3.BaseHTTPResponse:
     """Send one request, without another try; a body is JSON unless its headers say otherwise."""
     if "body" in how:
-        headers = {"Content-Type": "application/json", **how.get("headers", {})}  # type: ignore[dict-item]
+        headers = {"Content-Type": "application/json", **how.get("headers", {})}
         how = {**how, "headers": headers}
-    return POOL.request(method, address + path, **how)  # type: ignore[arg-type]
+    return POOL.request(method, address + path, **how)
 
 
 def problem(answer: urllib3.BaseHTTPResponse) -> tuple[int, str]:
@@ -371,7 +371,7 @@ def test_a_replica_that_waits_for_news_is_not_idle(tmp_path: Path) -> None:
 def until(true: object) -> None:
     """Wait until something is so; the time is only to end a test that hangs."""
     deadline = time.monotonic() + 30
-    while not true():  # type: ignore[operator]
+    while not true():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.02)
 
@@ -628,7 +628,7 @@ def test_tls_lets_in_who_is_known_and_nobody_else(tmp_path: Path) -> None:
         headers = {"Authorization": f"Bearer {READ_TOKEN}"}
 
         def try_it(**how: object) -> urllib3.BaseHTTPResponse:
-            with urllib3.PoolManager(retries=False, timeout=30, **how) as pool:  # type: ignore[arg-type]
+            with urllib3.PoolManager(retries=False, timeout=30, **how) as pool:
                 return pool.request("GET", f"{started.address}/v1/primary", headers=headers)
 
         assert try_it(**trusting).status == 200
@@ -682,7 +682,7 @@ def test_certificates_are_read_again_as_a_whole_or_not_at_all(tmp_path: Path) ->
         def ask_as(cas: Path, certificate: Path, key: Path, token: str) -> int:
             trusting = {"ca_certs": str(cas), "cert_file": str(certificate), "key_file": str(key)}
             headers = {"Authorization": f"Bearer {token}"}
-            with urllib3.PoolManager(retries=False, timeout=30, **trusting) as pool:  # type: ignore[arg-type]
+            with urllib3.PoolManager(retries=False, timeout=30, **trusting) as pool:
                 return pool.request("GET", f"{started.address}/v1/primary", headers=headers).status
 
         (tmp_path / "was").mkdir()

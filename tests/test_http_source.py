@@ -124,7 +124,7 @@ def test_every_chunk_is_checked_and_right(both: Both, compression: str) -> None:
             both.server.address,
             slot=SLOT,
             access=TOKEN_ACCESS,
-            compression=compression,  # type: ignore[arg-type]
+            compression=compression,
         ) as source,
         ThreadPoolExecutor(8) as threads,
     ):
@@ -269,8 +269,8 @@ def test_a_token_is_never_shown(both: Both, caplog: pytest.LogCaptureFixture) ->
 def test_what_is_no_address_is_refused_without_a_secret(url: object) -> None:
     """User names, queries and fragments are refused, as is what is no URL, and not repeated."""
     for open_it in (
-        lambda: HttpSource.open(url, slot="x"),  # type: ignore[arg-type]
-        lambda: HttpSource.open("http://host", slot="x", mirrors=[url]),  # type: ignore[list-item]
+        lambda: HttpSource.open(url, slot="x"),
+        lambda: HttpSource.open("http://host", slot="x", mirrors=[url]),
     ):
         with pytest.raises(InvalidValue) as refused:
             open_it()
@@ -298,7 +298,7 @@ def test_a_mirror_gets_no_token(both: Both) -> None:
     seen: list[dict[str, str]] = []
 
     def lost(asked: object) -> bytes:
-        seen.append(asked.headers)  # type: ignore[attr-defined]
+        seen.append(asked.headers)
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
     with (

@@ -118,7 +118,7 @@ def open_source(
 ) -> RedDbSource:
     """A source of that primary that waits for nobody."""
     options = {"files": Files(), "identity": IDENTITY, "sleep": lambda _: None, **more}
-    return RedDbSource.open(ask=primary, spool=spool, **options)  # type: ignore[arg-type]
+    return RedDbSource.open(ask=primary, spool=spool, **options)
 
 
 def read_all(source: RedDbSource) -> bytes:
@@ -452,7 +452,7 @@ def test_no_part_is_read_through_a_link_out_of_the_spool(tmp_path: Path) -> None
 
 def piece_of(**more: object) -> Callable[[WalStreamOpen], str]:
     """A primary that answers every question about its log with the same piece."""
-    return lambda _: WalStreamChunk(**{"current_lsn": 9, **more}).encode()  # type: ignore[arg-type]
+    return lambda _: WalStreamChunk(**{"current_lsn": 9, **more}).encode()
 
 
 def with_log(spool: Path, ask: Callable[[WalStreamOpen], str]) -> RedDbSource:

@@ -45,41 +45,41 @@ SOUND = Scenario(_two_steps)
 def test_bad_arguments_are_refused(bad: dict[str, object], words: str) -> None:
     """With the wrong value in the message, before anything is run."""
     with pytest.raises(InvalidValue, match=words):
-        explore(samples.build, samples.check, **{"budget": 1, **bad})  # type: ignore[arg-type]
+        explore(samples.build, samples.check, **{"budget": 1, **bad})
 
 
 def test_what_is_no_function_is_refused() -> None:
     """By the name of the part, with a hint, before anything is run."""
     with pytest.raises(InvalidValue, match="build None cannot be called") as caught:
-        explore(None, samples.check)  # type: ignore[arg-type]
+        explore(None, samples.check)
     assert "bootstrap(build, check)" in str(caught.value.hint)
     with pytest.raises(InvalidValue, match="check None cannot be called"):
-        bootstrap(samples.build, None)  # type: ignore[arg-type]
+        bootstrap(samples.build, None)
 
 
 def test_what_is_no_scenario_is_refused() -> None:
     """A build in its place is told what to make of it; so is what is no token, or no seed."""
     for call in (explore_scenario, points_of, partial(replay, token="a#1")):
         with pytest.raises(InvalidValue, match="is no scenario") as caught:
-            call(samples.build)  # type: ignore[operator]
+            call(samples.build)
         assert caught.value.hint == "give it bootstrap(build, check)"
     with pytest.raises(InvalidValue, match="None is no token"):
-        replay(samples.small(), None)  # type: ignore[arg-type]
+        replay(samples.small(), None)
     with pytest.raises(InvalidValue, match="'7' is no seed"):
-        points_of(samples.small(), seed="7")  # type: ignore[arg-type]
+        points_of(samples.small(), seed="7")
 
 
 @pytest.mark.parametrize("made", [None, (1, 2, 3), sample_source()])
 def test_a_build_returns_a_pair(made: object) -> None:
     """Anything else is named, with what it should be."""
-    scenario = bootstrap(lambda _: made, samples.check)  # type: ignore[arg-type, return-value]
+    scenario = bootstrap(lambda _: made, samples.check)
     with pytest.raises(InvalidValue, match=r"it has to return \(source, open_applier\)"):
         points_of(scenario)
 
 
 def test_a_build_returns_what_opens_an_applier() -> None:
     """The applier itself is none."""
-    scenario = bootstrap(lambda _: (sample_source(), "x"), samples.check)  # type: ignore[arg-type, return-value]
+    scenario = bootstrap(lambda _: (sample_source(), "x"), samples.check)
     with pytest.raises(InvalidValue, match="open_applier 'x' cannot be called"):
         points_of(scenario)
 
@@ -146,4 +146,4 @@ def test_a_replay_needs_no_other_deaths() -> None:
 def test_a_token_is_not_replayed_by_an_engine_that_cannot(engine: str, words: str) -> None:
     """Neither by one that there is not, nor as a disk if it is a point."""
     with pytest.raises(InvalidValue, match=words):
-        replay(samples.small(), "a#1", engine=engine)  # type: ignore[arg-type]
+        replay(samples.small(), "a#1", engine=engine)

@@ -292,7 +292,7 @@ def test_a_second_resumer_that_is_let_in_is_found(monkeypatch: pytest.MonkeyPatc
 
     def once(log: IntentLog, *args: object) -> object:
         claims.append(args)
-        return claim(log, *args) if len(claims) == 1 else NoClaim()  # type: ignore[arg-type]
+        return claim(log, *args) if len(claims) == 1 else NoClaim()
 
     faults = Faults()
     faults.plant(SecondResumer("chunk.synced#2"))
@@ -308,7 +308,7 @@ def test_an_operator_stops_a_life(verb: str, stops: type[BaseException]) -> None
     """In the middle of the copy. A hold stops the lives after it, until it is released."""
     faults = Faults()
     with _small(faults) as run:
-        fault = OperatorActs("chunk.synced#2", verb)  # type: ignore[arg-type]
+        fault = OperatorActs("chunk.synced#2", verb)
         assert isinstance(_meet(run, faults, fault), stops)
         if verb == "hold":
             assert run.live(None)

@@ -137,7 +137,7 @@ def test_the_last_life_leaves_nothing_unfinished(tmp_path: Path) -> None:
 
 
 def _next(event: Event, version: int, **intent: object) -> None:
-    before = _Intent(**intent)  # type: ignore[arg-type]
+    before = _Intent(**intent)
     Histories({ONE: before}).take_in([Recorded(9, ONE, version, event)])
 
 
@@ -168,7 +168,7 @@ def test_after_the_last_event_comes_none() -> None:
 
 def test_none_begins_beside_an_intent_with_progress() -> None:
     """The same node twice; another node, or one without progress, does not matter."""
-    half = _Intent(fold(sample.HALF), staged=((0, 40), (60, 80)), generation=1)  # type: ignore[arg-type]
+    half = _Intent(fold(sample.HALF), staged=((0, 40), (60, 80)), generation=1)
     begin = Recorded(9, TWO, 1, sample.begin())
     with pytest.raises(Broken, match=f"begins beside intent {ONE} with progress"):
         Histories({ONE: half}).take_in([begin])

@@ -104,7 +104,7 @@ def _counting(kind: type[BootstrapMachine]) -> tuple[type[BootstrapMachine], Cou
     """Return a machine of that kind that counts the faults that were met, lives and deaths."""
     count: Counter[str] = Counter()
 
-    class Counting(kind):  # type: ignore[misc, valid-type]
+    class Counting(kind):
         def teardown(self) -> None:
             super().teardown()
             count.update(machine._name(fault) for fault in self.faults.happened)

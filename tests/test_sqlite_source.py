@@ -158,7 +158,7 @@ def test_of_a_newer_snapshot_only_what_changed_is_fetched(database: Path, tmp_pa
         write_rows(writer, 1)
     seen = Counts()
     source = source_of("sqlite", str(database), target, chunk_bytes=2**15)
-    source.hand_over = lambda *_: None  # type: ignore[method-assign] # as on another file system
+    source.hand_over = lambda *_: None  # as on another file system
     copied(source, target, observer=seen)
     assert copied_totals(target) == totals(database)
     size = data_file(target / "gen-0002").stat().st_size

@@ -580,7 +580,7 @@ def test_a_flipped_bit_of_any_record_is_reported(tmp_path: Path) -> None:
         with real._env._shared.inside() as (env, db), env.begin(write=True) as txn:
             txn.delete(key, db=db[name])
             txn.put(bytes(changed[: len(key)]), bytes(changed[len(key) :]), db=db[name])
-            store = LmdbEventStore(Inside(path, txn, db), Files())  # type: ignore[arg-type]
+            store = LmdbEventStore(Inside(path, txn, db), Files())
             try:
                 store.check_records()
                 check_history(store)
