@@ -75,7 +75,7 @@ class Spool:
             ) from held
         try:
             return cls(path, files, lock, _read_origin(path / "origin"))
-        except BaseException:
+        except BaseException:  # an interrupt, too; it goes on
             lock.release()
             raise
 

@@ -11,7 +11,7 @@ def main() -> None:
     """Run the `bootledger` command."""
     try:
         from bootledger.cli.app import app  # noqa: PLC0415 - the extra may not be installed
-        from bootledger.cli.errors import lost_output_told  # noqa: PLC0415
+        from bootledger.cli.errors import lost_output_told  # noqa: PLC0415 - nor this
     except ModuleNotFoundError as missing:
         if missing.name not in {"typer", "rich"}:
             raise

@@ -18,7 +18,7 @@ def bar(description: str, *, quiet: bool = False) -> Iterator[Watch]:
         yield watch_nothing
         return
     # Most starts of a command have no terminal, and the bars take their time to import.
-    from rich.progress import (  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415 - as said
         BarColumn,
         MofNCompleteColumn,
         Progress,

@@ -124,7 +124,7 @@ def keeper_observer(screen: Console, *, json: bool) -> Iterator[Observer]:
         yield PlainKeeper()
     else:
         # Most starts of a command have no terminal, and the bars take their time to import.
-        from bootledger.cli.terminal import TerminalKeeper  # noqa: PLC0415
+        from bootledger.cli.terminal import TerminalKeeper  # noqa: PLC0415 - as said
 
         shown = TerminalKeeper(screen)
         try:

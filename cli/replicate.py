@@ -181,7 +181,7 @@ def replicate(  # noqa: PLR0913 - options are what a command has
         patience = Patience(give_up_after, timedelta(seconds=poll_interval))
         if remotely:
             # The libraries of the network take a while to import: a directory does not wait.
-            from bootledger import remote  # noqa: PLC0415
+            from bootledger import remote  # noqa: PLC0415 - as said
 
             default_in_flight = remote.DEFAULT_IN_FLIGHT
             link = remote.Link(

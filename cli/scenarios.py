@@ -54,7 +54,7 @@ def scenario_of(name: str) -> Scenario:
     if not isinstance(found, Scenario) and callable(found):
         try:
             found = found()
-        except Exception as error:
+        except Exception as error:  # it is the caller's code: anything may come
             raise _broken(f"{name} raised {type(error).__name__}: {error}", error) from error
     if not isinstance(found, Scenario):
         raise InvalidValue(f"{name} is a {type(found).__name__}, not a Scenario", hint=_HINT)

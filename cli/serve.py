@@ -104,7 +104,7 @@ def serve(  # noqa: PLR0913 - options are what a command has
     request, no secret in any.
     """
     # aiohttp takes a while to import: the other commands do not wait for it.
-    from bootledger.primary.http import server  # noqa: PLC0415
+    from bootledger.primary.http import server  # noqa: PLC0415 - as said
 
     log_to_stderr(json=json)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bootledger.basebackup.manifest import Manifest
 from bootledger.basebackup.publishing import open_manifest
-from bootledger.errors import SnapshotLost
+from bootledger.errors import BootledgerError, SnapshotLost
 from bootledger.files import translated
 from bootledger.residency import keep_residency_low
 
@@ -60,7 +60,7 @@ class Manifests:
 def _opened(path: Path) -> Manifest:
     try:
         return open_manifest(path)
-    except Exception as error:
+    except BootledgerError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise error.__cause__ from error
         raise

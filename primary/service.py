@@ -76,7 +76,7 @@ class Primary:
         database = Database.open(path, files, name="primary")
         try:
             slots = Slots.open(database.path, files, clock=clock, wait_s=wait_s)
-        except BaseException:
+        except BaseException:  # an interrupt, too; it goes on
             database.close()
             raise
         backups = BaseBackups(

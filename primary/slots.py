@@ -84,7 +84,7 @@ class Slots:
         environment = Environment.open(path, tables.TABLES, files, name="slots", wait_s=wait_s)
         try:
             environment.read(tables.check_format)
-        except BaseException:
+        except BaseException:  # an interrupt, too; it goes on
             environment.close()
             raise
         return cls(environment, clock=clock, flush_s=flush_s)

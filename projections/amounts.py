@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
     """Return a time in its two largest units: `2 h 10 min`, `45 s`; tenths below ten seconds."""
     if seconds >= _LONGEST_S:
         return "more than a century"
-    if seconds < 10:  # noqa: PLR2004  where a tenth is more than a hundredth of it
+    if seconds < 10:  # noqa: PLR2004 - where a tenth is more than a hundredth of it
         return f"{max(0.0, seconds):.1f} s"
     left = round(seconds)
     for (unit_s, unit), (smaller_s, smaller) in pairwise(_UNITS):
@@ -39,7 +39,8 @@ def size(size_bytes: float) -> str:
 
 def count(number: float) -> str:
     """Return a number with its thousands apart: `1,200`; with a digit after the point below ten."""
-    return f"{number:,.0f}" if number >= 10 or number == int(number) else f"{number:.1f}"  # noqa: PLR2004
+    whole = number >= 10 or number == int(number)  # noqa: PLR2004 - the ten of the docstring
+    return f"{number:,.0f}" if whole else f"{number:.1f}"
 
 
 def rounded_up(number: float) -> float:

@@ -51,7 +51,7 @@ def open_to_follow(
     applier = open_copy(open_applier, target, generation, identity)
     try:
         check_timeline(f"generation {generation}", applier.identity().timeline, identity.timeline)
-    except BaseException:
+    except BaseException:  # an interrupt, too; it goes on
         applier.close()
         raise
     return applier

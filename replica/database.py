@@ -92,7 +92,7 @@ class Database:
         try:
             environment.read(tables.check_format)
             database.identity()
-        except BaseException:
+        except BaseException:  # an interrupt, too; it goes on
             environment.close()
             raise
         return database

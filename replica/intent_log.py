@@ -148,7 +148,7 @@ class IntentLog:
         claim = self._claim(node_id, intent_id, event.holder)
         try:
             progress = self._append_begin(intent_id, event)
-        except BaseException:
+        except BaseException:  # an interrupt, too; it goes on
             claim.release()
             raise
         return BootstrapHandle(self.store, self.clock, intent_id, progress, claim, on_exit)
@@ -198,7 +198,7 @@ class IntentLog:
         claim = self._claim(intent.node_id, intent.intent_id, me)
         try:
             progress = self._append_resume(intent, me, actor)
-        except BaseException:
+        except BaseException:  # an interrupt, too; it goes on
             claim.release()
             raise
         return BootstrapHandle(self.store, self.clock, intent.intent_id, progress, claim, on_exit)
@@ -229,7 +229,7 @@ class IntentLog:
         node = self._claim_one(uuid.uuid5(_NODE_NAMESPACE, node_id), f"node {node_id!r}", me)
         try:
             intent = self._claim_one(intent_id, f"intent {intent_id}", me)
-        except BaseException:
+        except BaseException:  # an interrupt, too; it goes on
             node.release()
             raise
         return _Both(node, intent)

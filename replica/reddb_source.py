@@ -207,7 +207,7 @@ class RedDbSource:
             return manifest
         try:
             whole = not self._spool.missing(pause)
-        except BaseException:
+        except BaseException:  # an interrupt, too; it goes on
             manifest.close()
             raise
         if whole:

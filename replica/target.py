@@ -115,7 +115,7 @@ class Target:
             else:
                 files.sync_directory(path)  # a creation that died may have left its rename unsynced
             return cls(path, files, lock, found or wanted)
-        except BaseException:
+        except BaseException:  # an interrupt, too; it goes on
             lock.release()
             raise
 

@@ -149,7 +149,7 @@ class LossExplorer:
         try:
             run.take_in(Life(facts, LOST))
             run.live(None)
-        except Exception as error:
+        except Exception as error:  # whatever a life raises is what did not survive
             what = f"{type(error).__name__}: {error}"
             lives = [*before, Life(facts[last_began:], LOST), *run.lives[len(before) + 1 :]]
             raise _NotSurvived("\n".join((what, *tell(lives, what)))) from error

@@ -89,7 +89,7 @@ class Place:
             reuse_backups_s=reuse_s,
             max_backups=max_backups,
             chunk_bytes=16 * 1024,
-            clock=lambda: LAST_MODIFIED(self.path) + self.late_ms,
+            clock=lambda: last_modified_ms(self.path) + self.late_ms,
         )
         self._opened.append(primary)
         return primary
@@ -109,7 +109,7 @@ class Place:
         self.database.close()
 
 
-def LAST_MODIFIED(path: Path) -> int:  # noqa: N802
+def last_modified_ms(path: Path) -> int:
     """Return a time just after the newest base backup: a clock that stands still otherwise."""
     times = [manifest.stat().st_mtime_ns for manifest in path.glob("basebackups/*/manifest")]
     return max(times, default=1_000_000) // 1_000_000

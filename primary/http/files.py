@@ -71,7 +71,7 @@ def find(primary: Primary, token: str, name: str, headers: Mapping[str, str]) ->
         small = None
         if name == MANIFEST_NAME and 0 < selected.length_bytes <= SEALED_PART_MAX_BYTES:
             small = os.pread(file.fileno(), selected.length_bytes, selected.offset_bytes)
-    except BaseException:
+    except BaseException:  # an interrupt, too; it goes on
         file.close()
         raise
     return Found(file, size_bytes, tag, selected, digest, small)

@@ -106,7 +106,7 @@ class Service:
             call = Call(request, parts, until_sent, connection)
             return await route.handler(self._endpoints, call)
         except BootledgerError as error:
-            if told(error)[0] >= 500 and not isinstance(error, SourceUnavailable):  # noqa: PLR2004
+            if told(error)[0] >= 500 and not isinstance(error, SourceUnavailable):  # noqa: PLR2004 - 5xx
                 _log.warning("%s: %s: %s", outcome.endpoint, type(error).__name__, error)
             return _problem(error, close=connection.crowded)
         except Exception:  # noqa: BLE001 - whatever else it is, it is ours: the others go on

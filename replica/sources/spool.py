@@ -165,7 +165,7 @@ class Spool:
             ) from held
         try:
             self._version = _read_version(self.path / "version")
-        except BaseException:
+        except BaseException:  # an interrupt, too; it goes on
             lock.release()
             raise
         self._lock = lock

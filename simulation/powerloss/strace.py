@@ -151,7 +151,7 @@ def _strace(scratch: _Scratch) -> list[str]:
 @contextlib.contextmanager
 def _attached(child: int, scratch: _Scratch) -> Iterator[None]:
     """Trace the process `child` for the length of the block, in which it must end."""
-    with subprocess.Popen(  # noqa: S603
+    with subprocess.Popen(  # noqa: S603 - a list of words of ours
         [*_strace(scratch), "-p", str(child)], stderr=subprocess.PIPE, text=True
     ) as tracer:
         assert tracer.stderr is not None  # noqa: S101 - it was asked for
