@@ -58,6 +58,17 @@ LedgerPath = Annotated[
     typer.Argument(parser=path_of, metavar="LEDGER", help="A ledger, or a target that holds one."),
 ]
 
+NewTarget = Annotated[
+    Path,
+    typer.Argument(parser=path_of, metavar="TARGET", help="Where the copy lives; made if missing."),
+]
+LedgerOption = Annotated[
+    Path | None,
+    typer.Option(
+        parser=path_of, metavar="LEDGER", help="The ledger.", show_default="TARGET/ledger"
+    ),
+]
+
 NodeOption = Annotated[
     str | None, typer.Option("--node", help="Only this node.", autocompletion=nodes)
 ]

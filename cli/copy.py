@@ -11,33 +11,31 @@ from rich.console import Console
 
 from bootledger.cli.answers import Copied
 from bootledger.cli.bars import bar
-from bootledger.cli.base import REPLICATING, Json, app, path_of
+from bootledger.cli.base import REPLICATING, Json, LedgerOption, NewTarget, app, path_of
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.kept import keeper_observer
+from bootledger.cli.network import SCHEMES, Ca, Cert, Key, MaxRate, TokenFile, of_address
 from bootledger.cli.signals import StopRequest
 from bootledger.cli.tables import console
-from bootledger.cli.typed import size_of
 from bootledger.cli.visible import visible
 from bootledger.cli.watching import telling, write_json
 from bootledger.errors import InvalidValue
 from bootledger.files import Files
-from bootledger.replica.http.access import Access
+from bootledger.replica.http.access import Access, read_token
 from bootledger.replica.loop import Outcome
 from bootledger.replica.readers import current_directory, data_file
 from bootledger.replica.settings import Settings
 from bootledger.replica.sources.appliers import OpenSqliteCopy, open_file_copy
 from bootledger.replica.sources.copying import copy as bring_up_to_date
 from bootledger.replica.sources.file import FileSource
-from bootledger.replica.sources.http_access import read_headers, read_token
+from bootledger.replica.sources.http_access import read_headers
 from bootledger.replica.sources.http_file import HttpFileSource
 from bootledger.replica.sources.http_range import RangeReader
 from bootledger.replica.sources.spool import SPOOL_NAME
 from bootledger.replica.sources.sqlite import SqliteSource
 from bootledger.watch import Watch
 
-_SCHEMES = ("http://", "https://")
 _SQLITE = b"SQLite format 3\0"
-_OF_URL = "For an address"
 
 
 @app.command(rich_help_panel=REPLICATING)
@@ -45,12 +43,7 @@ def copy(  # noqa: PLR0913 - options are what a command has
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="A file, or the http(s) address of one.")
     ],
-    target: Annotated[
-        Path,
-        typer.Argument(
-            parser=path_of, metavar="TARGET", help="Where the copy lives; made if missing."
-        ),
-    ],
+    target: NewTarget,
     *,
     node: Annotated[str, typer.Option(help="The node id of the copy.")],
     sqlite: Annotated[
@@ -65,59 +58,26 @@ def copy(  # noqa: PLR0913 - options are what a command has
             parser=path_of, metavar="DIR", help="Where to work.", show_default="TARGET/spool"
         ),
     ] = None,
-    ledger: Annotated[
-        Path | None,
-        typer.Option(
-            parser=path_of, metavar="LEDGER", help="The ledger.", show_default="TARGET/ledger"
-        ),
-    ] = None,
+    ledger: LedgerOption = None,
     in_flight: Annotated[
         int, typer.Option(min=1, max=64, help="Fetch so many chunks at once.")
     ] = 4,
-    max_rate: Annotated[
-        int | None,
-        typer.Option(
-            parser=size_of, metavar="BYTES_PER_S", help="Fetch no faster: 500k, 50M, 1.5G."
-        ),
-    ] = None,
+    max_rate: MaxRate = None,
     sha256: Annotated[
-        str | None,
-        typer.Option(metavar="HEX", help="What the whole must sum up to.", rich_help_panel=_OF_URL),
+        str | None, of_address(metavar="HEX", help="What the whole must sum up to.")
     ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="File that holds the bearer token.", rich_help_panel=_OF_URL
-        ),
-    ] = None,
+    token_file: TokenFile = None,
     headers_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Send these, one `Name: value` a line.", rich_help_panel=_OF_URL
-        ),
+        Path | None, of_address(metavar="FILE", help="Send these, one `Name: value` a line.")
     ] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Believe this CA (PEM) instead.", rich_help_panel=_OF_URL
-        ),
-    ] = None,
-    cert: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Client certificate chain, PEM.", rich_help_panel=_OF_URL
-        ),
-    ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Its private key, PEM.", rich_help_panel=_OF_URL),
-    ] = None,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
     trust_last_modified: Annotated[
         bool,
-        typer.Option(
+        of_address(
             "--trust-last-modified",
             help="Where there is no strong ETag: risks to mix two versions of one second.",
-            rich_help_panel=_OF_URL,
         ),
     ] = False,
     json: Json = False,
@@ -134,7 +94,7 @@ def copy(  # noqa: PLR0913 - options are what a command has
         observer = stack.enter_context(keeper_observer(screen, json=json))
         place = spool or target / SPOOL_NAME
         made: FileSource | HttpFileSource | SqliteSource
-        if source.lower().startswith(_SCHEMES):
+        if source.lower().startswith(SCHEMES):
             if sqlite:
                 raise InvalidValue("--sqlite makes sense for a file on this machine only")
             access = Access(

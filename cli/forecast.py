@@ -17,7 +17,7 @@ from bootledger.basebackup.manifest import DATA_NAME
 from bootledger.cli.base import LOOKING, Json, app, open_ledger, path_of
 from bootledger.cli.errors import ExitCode, told_to_people
 from bootledger.cli.moments import age_ms
-from bootledger.cli.replicate import access_of, is_address
+from bootledger.cli.network import Ca, Cert, Insecure, Key, TokenFile, access_of, is_address
 from bootledger.cli.tables import console
 from bootledger.cli.typed import size_of
 from bootledger.cli.visible import visible
@@ -77,15 +77,11 @@ def forecast(  # noqa: PLR0913 - options are what a command has
         float,
         typer.Option(min=0, max=3600, help="Measure the write rate for so many seconds."),
     ] = 2.0,
-    token_file: Annotated[
-        Path | None, typer.Option(help="File with the bearer token of the source.")
-    ] = None,
-    ca: Annotated[Path | None, typer.Option(help="Believe certificates of this CA.")] = None,
-    cert: Annotated[Path | None, typer.Option(help="The client's certificate.")] = None,
-    key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Send the token in clear text to another machine.")
-    ] = False,
+    token_file: TokenFile = None,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    insecure: Insecure = False,
     json: Json = False,
 ) -> None:
     """Say whether a bootstrap of SOURCE converges, when, and what would help. Changes nothing.

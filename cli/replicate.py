@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import timedelta
@@ -15,31 +14,32 @@ from rich.console import Console
 
 from bootledger import local
 from bootledger.cli.answers import Ended
-from bootledger.cli.base import REPLICATING, Json, app, path_of
+from bootledger.cli.base import REPLICATING, Json, LedgerOption, NewTarget, app, path_of
 from bootledger.cli.errors import told_to_people
 from bootledger.cli.kept import keeper_observer
+from bootledger.cli.network import (
+    Ca,
+    Cert,
+    Insecure,
+    Key,
+    MaxRate,
+    TokenFile,
+    access_of,
+    is_address,
+    of_address,
+)
 from bootledger.cli.signals import StopRequest
 from bootledger.cli.tables import console
-from bootledger.cli.typed import address_of, size_of
+from bootledger.cli.typed import address_of
 from bootledger.cli.watching import telling, write_json
 from bootledger.errors import InvalidValue
-from bootledger.files import translated
-from bootledger.replica.http.access import Access
 from bootledger.replica.http.compression import Compression
 from bootledger.replica.loop import Outcome
 from bootledger.replica.settings import DEFAULT_LAG_CHANGES, Settings
 from bootledger.replica.waiting import Patience
 
-_SCHEMES = ("http://", "https://")
-_LIKE_AN_ADDRESS = re.compile(
-    r"[A-Za-z0-9.-]+:[0-9]{1,5}/?|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}/?|ht+ps?:.*"
-)
-_TOKEN_MAX_BYTES = 8192
-_NETWORK = "For an address"
 _LONGEST_S = 10 * 365 * 86_400
 _POLL_ADDRESS_S, _POLL_DIRECTORY_S = 10.0, 1.0
-
-_OfAddress = partial(typer.Option, rich_help_panel=_NETWORK)
 
 
 @app.command(rich_help_panel=REPLICATING)
@@ -50,20 +50,10 @@ def replicate(  # noqa: PLR0913 - options are what a command has
             metavar="SOURCE", help="The primary: its directory, or http(s)://HOST:PORT."
         ),
     ],
-    target: Annotated[
-        Path,
-        typer.Argument(
-            parser=path_of, metavar="TARGET", help="Where the replica lives; made if missing."
-        ),
-    ],
+    target: NewTarget,
     *,
     node: Annotated[str, typer.Option(help="The replica's node id.")],
-    ledger: Annotated[
-        Path | None,
-        typer.Option(
-            parser=path_of, metavar="LEDGER", help="The ledger.", show_default="TARGET/ledger"
-        ),
-    ] = None,
+    ledger: LedgerOption = None,
     lag: Annotated[
         int, typer.Option(min=0, help="How many changes behind counts as caught up.")
     ] = DEFAULT_LAG_CHANGES,
@@ -101,14 +91,7 @@ def replicate(  # noqa: PLR0913 - options are what a command has
             show_default="never for an address, at once for a directory",
         ),
     ] = None,
-    max_rate: Annotated[
-        int | None,
-        typer.Option(
-            parser=size_of,
-            metavar="BYTES_PER_S",
-            help="Fetch no faster: 500k, 50M, 1.5G. What has to be fetched again comes on top.",
-        ),
-    ] = None,
+    max_rate: MaxRate = None,
     in_flight: Annotated[
         int | None,
         typer.Option(
@@ -130,33 +113,24 @@ def replicate(  # noqa: PLR0913 - options are what a command has
         str | None,
         typer.Option(metavar="HOST:PORT", help="Serve metrics for Prometheus there."),
     ] = None,
-    token_file: Annotated[
-        Path | None, _OfAddress(metavar="FILE", help="File that holds the bearer token, alone.")
-    ] = None,
-    ca: Annotated[
-        Path | None,
-        _OfAddress(metavar="FILE", help="Believe certificates of this CA (PEM) instead."),
-    ] = None,
-    cert: Annotated[
-        Path | None, _OfAddress(metavar="FILE", help="Client certificate chain, PEM.")
-    ] = None,
-    key: Annotated[Path | None, _OfAddress(metavar="FILE", help="Its private key, PEM.")] = None,
+    token_file: TokenFile = None,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
     mirror: Annotated[
         list[str] | None,
-        _OfAddress(
+        of_address(
             metavar="URL", help="Fetch chunks from URL/TOKEN/data.mdb too; may be repeated."
         ),
     ] = None,
     compression: Annotated[
         Compression | None,
-        _OfAddress(help="Have chunks compressed.", show_default="auto: where that is faster"),
+        of_address(help="Have chunks compressed.", show_default="auto: where that is faster"),
     ] = None,
-    insecure: Annotated[
-        bool, _OfAddress("--insecure", help="Send the token in clear text to another machine.")
-    ] = False,
+    insecure: Insecure = False,
     ignore_forecast: Annotated[
         bool,
-        _OfAddress("--ignore-forecast", help="Go on even if it cannot end before the log is gone."),
+        of_address("--ignore-forecast", help="Go on even if it cannot end before the log is gone."),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -230,21 +204,6 @@ def replicate(  # noqa: PLR0913 - options are what a command has
     _show(outcome, screen, json=json)
 
 
-def is_address(source: str) -> bool:
-    """Return whether a source is an address, not a directory; raise `InvalidValue` for others."""
-    if source.lower().startswith(_SCHEMES):
-        return True
-    if "://" in source:
-        raise InvalidValue(
-            f"{source!r:.80} is no address", hint="it begins with http:// or https://"
-        )
-    if _LIKE_AN_ADDRESS.fullmatch(source) and not Path(source).exists():
-        raise InvalidValue(
-            f"there is no directory {source!r:.80}", hint="an address begins with http://"
-        )
-    return False
-
-
 def _refuse_for_directories(options: dict[str, object]) -> None:
     given = [name for name, value in options.items() if value]
     if given:
@@ -258,40 +217,6 @@ def _local_run(source: Path, patience: Patience, *, follow: bool) -> partial[Out
     if patience.give_up_after_s is None and not follow:
         return partial(local.replicate, source)
     return partial(local.keep_replicating, source, patience=patience, follow=follow)
-
-
-def access_of(
-    source: str,
-    token_file: Path | None,
-    ca: Path | None,
-    cert: Path | None,
-    key: Path | None,
-    *,
-    insecure: bool,
-) -> Access:
-    """Return how to be let in at an address; raise `InvalidValue` for what makes no sense there."""
-    tls = {"--ca": ca, "--cert": cert, "--key": key}
-    given = [name for name, value in tls.items() if value is not None]
-    if given and not source.lower().startswith("https://"):
-        raise InvalidValue(
-            f"{' and '.join(given)} make sense for https only", hint="name https://HOST:PORT"
-        )
-    token = None if token_file is None else _read_token(token_file)
-    return Access(token=token, ca=ca, certificate=cert, key=key, insecure=insecure)
-
-
-def _read_token(file: Path) -> str:
-    """Return the token in a file. No error says anything of what is in it."""
-    with translated(file):
-        if not file.is_file():
-            raise InvalidValue(f"there is no file {file} to read a token from")
-        data = file.read_bytes()[: _TOKEN_MAX_BYTES + 1]
-    words = data.split()
-    if len(words) != 1 or len(data) > _TOKEN_MAX_BYTES or not data.isascii():
-        raise InvalidValue(
-            f"{file} does not hold one token", hint="the client's file is the token alone"
-        )
-    return words[0].decode()
 
 
 def _show(outcome: Outcome, screen: Console, *, json: bool) -> None:

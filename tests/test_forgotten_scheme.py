@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bootledger.cli.replicate import is_address
+from bootledger.cli.network import is_address
 from bootledger.errors import InvalidValue
 
 

@@ -38,12 +38,12 @@ from bootledger.errors import (
     Stopped,
 )
 from bootledger.files import Files
-from bootledger.replica.http.access import Access
+from bootledger.replica.http.access import Access, read_token
 from bootledger.replica.ports import OpenApplier, Source
 from bootledger.replica.readers import data_file
 from bootledger.replica.settings import Settings
 from bootledger.replica.sources.appliers import open_file_copy
-from bootledger.replica.sources.http_access import read_headers, read_token
+from bootledger.replica.sources.http_access import read_headers
 from bootledger.replica.sources.http_file import HttpFileSource
 from bootledger.replica.sources.http_range import RangeReader
 from bootledger.simulation import World, explore

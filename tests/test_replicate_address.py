@@ -214,7 +214,7 @@ def test_what_cannot_be_meant_is_refused(
     tmp_path: Path, source: str, options: list[str], words: str
 ) -> None:
     """A wrong scheme, TLS without TLS, a token that is not there, a listener nowhere."""
-    code, said = replicate(source, tmp_path / "replica", *options)
+    code, said = replicate(source, tmp_path / "replica", "--give-up-after", "0", *options)
     assert code in (ExitCode.REFUSED, 2)
     assert words in " ".join(said.split())
     assert not (tmp_path / "replica").exists()
@@ -223,8 +223,9 @@ def test_what_cannot_be_meant_is_refused(
 def test_a_token_is_never_shown(tmp_path: Path) -> None:
     """A file that holds more than a token is refused without a word of what is in it."""
     (tmp_path / "token").write_text("secret-one secret-two")
+    token = ("--token-file", tmp_path / "token")
     code, said = replicate(
-        "http://127.0.0.1:1", tmp_path / "replica", "--token-file", tmp_path / "token"
+        "http://127.0.0.1:1", tmp_path / "replica", "--give-up-after", "0", *token
     )
     assert code == ExitCode.REFUSED
     assert "does not hold one token" in said

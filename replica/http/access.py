@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bootledger.errors import InvalidValue
+from bootledger.files import translated
 from bootledger.replica.seal import SEAL_HEADER
 
 _TOKEN = re.compile(r"[!-~]{1,4096}", re.ASCII)
+_TOKEN_FILE_MAX_BYTES = 8192
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[!-~]([ -~]{0,4094}[!-~])?")
 _OURS = {
@@ -93,6 +95,21 @@ class Access:
         if self.ca is not None:
             _trust(context, self.ca)
         return context
+
+
+def read_token(path: Path) -> str:
+    """Return the token that is all of a file. Raises `InvalidValue`, without a word of it."""
+    with translated(path):
+        if not path.is_file():
+            raise InvalidValue(f"there is no file {path} to read a token from")
+        with path.open("rb") as file:
+            data = file.read(_TOKEN_FILE_MAX_BYTES + 1)
+    words = data.split()
+    if len(words) != 1 or len(data) > _TOKEN_FILE_MAX_BYTES or not data.isascii():
+        raise InvalidValue(
+            f"{path} does not hold one token", hint="the client's file is the token alone"
+        )
+    return words[0].decode()
 
 
 def _context() -> ssl.SSLContext:

@@ -1,4 +1,4 @@
-"""The address of a file on a web server, and what is secret for it, from files."""
+"""The address of a file on a web server, and headers for it, from a file."""
 
 from __future__ import annotations
 
@@ -14,16 +14,6 @@ from bootledger.replica.http.access import Access
 from bootledger.replica.http.addresses import PORTS, Address
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
-
-
-def read_token(path: Path) -> str:
-    """Return the token that is all of a file. Raises `InvalidValue` if it is not one line."""
-    with translated(path):
-        text = path.read_bytes()[:65536].decode("ascii", "replace").strip()
-    if not _VALUE.fullmatch(text):
-        raise InvalidValue(f"{path} must hold one line, the token")
-    return text
 
 
 def read_headers(path: Path) -> dict[str, str]:
